@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * CPU engines: what runs guest code.  All stand behind one vtable; accel/vcpu.c owns the threads.
+ *
+ * Names for -accel: kvm, test (in-process, no CPU), qtest (the same on a socket), auto.
+ */
+#ifndef VMRUN_ACCEL_ENGINE_H
+#define VMRUN_ACCEL_ENGINE_H
+
+#include "cpu/state.h"
+#include "hw/core/vcpu.h"
+#include "util/options.h"
+
+typedef enum {
+    RUN_AGAIN,  /* look at requests and enter again */
+    RUN_HALTED, /* HLT: wait until something is requested (engines with a userspace LAPIC) */
+    RUN_FAILED, /* the engine cannot go on; it has said why; the machine stops */
+} RunResult;
+
+typedef struct EngineConfig {
+    const char *cpu_model; /* -cpu text: "qemu64,+avx,-x2apic"; NULL: the default */
+    const Options *accel;  /* properties of -accel, or NULL */
+} EngineConfig;
+
+typedef struct CpuEngine {
+    const char *name;
+    const char *desc;
+    /* Whether it can be used here; *why (may be NULL) gets a full sentence for the person: what is
+     * missing and what to do.  Cheap; leaves nothing open. */
+    bool (*probe)(char **why);
+    /* Sets up the VM and fills machine->hooks; before devices are created.  machine->cpu_count and
+     * ram_size are set. */
+    bool (*init)(Machine *machine, const EngineConfig *config, GError **error);
+    /* One CPU, from its own thread or before it starts.  cpu->index and apic_id are set. */
+    bool (*cpu_init)(Vcpu *cpu, GError **error);
+    /* Enters the guest until an exit that the thread must look at.  Called without the main lock.
+     * Port and memory exits are handled inside (dispatch_pio, as_read, as_write). */
+    RunResult (*run)(Vcpu *cpu);
+    /* Makes run() return soon; any thread. */
+    void (*kick)(Vcpu *cpu);
+    /* Copies the CPU's state out or in; CPU stopped, or its own thread. */
+    bool (*pull)(Vcpu *cpu, CpuState *state);
+    bool (*push)(Vcpu *cpu, const CpuState *state);
+    /* Power-on state; own thread or stopped. */
+    void (*cpu_reset)(Vcpu *cpu);
+    void (*cpu_fini)(Vcpu *cpu);
+    void (*fini)(Machine *machine);
+    /* `info kvm` and the like; may be NULL. */
+    void (*describe)(Machine *machine, GString *out);
+} CpuEngine;
+
+extern const CpuEngine kvm_engine, test_engine;
+/* NULL-terminated. */
+extern const CpuEngine *const cpu_engines[];
+const CpuEngine *engine_find(const char *name);
+
+/* Sets up engine and vCPUs: init, cpu_init for each, threads started but stopped.  Main lock. */
+bool vcpus_init(Machine *machine, const CpuEngine *engine, const EngineConfig *config,
+                GError **error);
+/* Stops the threads and frees everything. */
+void vcpus_fini(Machine *machine);
+const CpuEngine *machine_engine(Machine *machine);
+/* Runs fn(cpu, opaque) in the CPU's thread outside the guest, and waits. Main lock held; it is given
+ * up while waiting. */
+void vcpu_run_on(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *opaque), void *opaque);
+/* The state of a CPU, wherever it is (pauses it shortly).  Main lock. */
+bool vcpu_get_state(Vcpu *cpu, CpuState *state);
+bool vcpu_set_state(Vcpu *cpu, const CpuState *state);
+
+/* -cpu help. */
+void cpu_models_describe(GString *out);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Disks as devices, the monitor and tools see them: a Blk is a named drive; below it stands a chain
+ * of block nodes (format, file, backing) that only block/ knows.
+ *
+ * One call moves data: blk_submit().  A Blk belongs to one EventLoop; calls want its lock held.
+ */
+#ifndef VMRUN_BLOCK_BLOCK_H
+#define VMRUN_BLOCK_BLOCK_H
+
+#include <sys/uio.h>
+
+#include "util/loop.h"
+#include "util/options.h"
+
+typedef struct Blk Blk;
+
+#define BLK_SECTOR 512u
+/* blk_submit()'s "not yet". */
+#define BLK_PENDING 1
+
+typedef enum { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES } BlkOp;
+enum {
+    BLK_FUA = 1,       /* the write is on stable storage when it completes */
+    BLK_MAY_UNMAP = 2, /* WRITE_ZEROES may deallocate */
+};
+
+typedef struct BlkReq BlkReq;
+/* ret: 0 or a negative errno. */
+typedef void BlkDoneFn(BlkReq *req, int ret);
+
+/*
+ * A request: the caller owns it, fills the first part and keeps it and the buffers alive until it is
+ * done.  offset and bytes are multiples of 512 and lie inside the disk, else -EINVAL.
+ */
+struct BlkReq {
+    BlkOp op;
+    unsigned flags;
+    uint64_t offset, bytes;
+    const struct iovec *iov; /* READ, WRITE: total length == bytes */
+    int iov_count;
+    BlkDoneFn *done;
+    void *opaque;
+    /* private to block/ */
+    Blk *blk;
+    void *priv[6];
+};
+
+/* Starts req.  Returns its result (0, negative errno) if it is done already, and then never calls
+ * done(); or BLK_PENDING, and calls done() later from the Blk's loop. */
+int blk_submit(Blk *blk, BlkReq *req);
+/* Stops a pending request as soon as can be; done() still comes (-ECANCELED if nothing was done). */
+void blk_cancel(BlkReq *req);
+/* Waits, dispatching the loop, until no request of the Blk is under way. */
+void blk_drain(Blk *blk);
+void blk_drain_all(void);
+/* Synchronous helpers for set-up and tools: 0 or negative errno. */
+int blk_pread(Blk *blk, uint64_t offset, void *buf, uint64_t bytes);
+int blk_pwrite(Blk *blk, uint64_t offset, const void *buf, uint64_t bytes);
+int blk_flush(Blk *blk);
+int blk_flush_all(void);
+
+/*
+ * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom), readonly,
+ * snapshot, cache (writeback, none, writethrough, directsync, unsafe), aio (threads, native),
+ * discard, detect-zeroes, werror, rerror, backing overrides.  Without format the image is probed.
+ * A cdrom without file is an empty drive.  NULL with an error that names the file.
+ */
+Blk *blk_open(const Options *opts, GError **error);
+/* Flushes, closes and frees. */
+void blk_close(Blk *blk);
+void blk_close_all(void);
+Blk *blk_find(const char *id);
+/* blk_find() as a PropResolve: "no drive with id 'x'; there are: ide0-hd0, ..." */
+void *blk_resolve(const char *id, GError **error);
+/* Calls fn for each drive in order of creation. */
+void blk_foreach(void (*fn)(Blk *blk, void *opaque), void *opaque);
+
+const char *blk_id(const Blk *blk);
+const char *blk_file_name(const Blk *blk);   /* NULL: no medium */
+const char *blk_format_name(const Blk *blk); /* "qcow2" */
+uint64_t blk_size(const Blk *blk);           /* bytes; 0 without a medium */
+bool blk_readonly(const Blk *blk);
+bool blk_is_cdrom(const Blk *blk);
+bool blk_has_medium(const Blk *blk);
+bool blk_write_cache(const Blk *blk); /* false: writethrough */
+void blk_set_write_cache(Blk *blk, bool on);
+EventLoop *blk_loop(const Blk *blk);
+
+/* What a device is told when its drive changes.  Either may be NULL. */
+typedef struct BlkDevOps {
+    /* The medium came, went or changed (monitor change, eject). */
+    void (*medium_changed)(void *opaque, Blk *blk, bool present);
+    /* The person asks the guest to release the medium: a locked tray gets an eject request. */
+    void (*eject_request)(void *opaque, Blk *blk, bool force);
+    bool (*tray_open)(void *opaque);
+    bool (*medium_locked)(void *opaque);
+} BlkDevOps;
+/* A drive has one device; an error names the one that has it. name: the device's, for messages. */
+bool blk_attach_device(Blk *blk, const BlkDevOps *ops, void *opaque, const char *name,
+                       GError **error);
+void blk_detach_device(Blk *blk);
+
+/* Removable drives: a locked tray refuses unless force. */
+bool blk_eject(Blk *blk, bool force, GError **error);
+bool blk_change(Blk *blk, const char *file, const char *format, bool readonly, GError **error);
+/* The device opens (eject) or closes its tray itself. */
+void blk_device_eject(Blk *blk, bool open);
+/* Writes a -snapshot overlay's or an overlay image's changes into its backing file. */
+bool blk_commit(Blk *blk, GError **error);
+
+typedef struct BlkStats {
+    uint64_t read_ops, write_ops, flush_ops, discard_ops;
+    uint64_t read_bytes, write_bytes;
+    uint64_t read_ns, write_ns, flush_ns;
+    uint64_t failed_ops;
+} BlkStats;
+const BlkStats *blk_stats(const Blk *blk);
+/* What a failed request means to the guest: report it, or stop the machine (werror, rerror). */
+typedef enum { BLK_ERROR_REPORT, BLK_ERROR_IGNORE, BLK_ERROR_STOP } BlkErrorAction;
+BlkErrorAction blk_error_action(const Blk *blk, bool write, int error);
+
+/* `info block`, `info blockstats`. */
+void blk_describe(Blk *blk, GString *out);
+void blk_describe_all(GString *out, bool stats);
+
+#endif

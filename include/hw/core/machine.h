@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine: address spaces, the device tree, life cycle, and what it asks of the CPU engine.
+ *
+ * Everything here belongs to the main loop; functions want its lock held unless they say otherwise.
+ *
+ *     created -> paused <-> running -> shutdown
+ *                   ^----------'  (reset happens in place, from the main loop, with vCPUs stopped)
+ */
+#ifndef VMRUN_HW_CORE_MACHINE_H
+#define VMRUN_HW_CORE_MACHINE_H
+
+#include "hw/core/address_space.h"
+#include "hw/core/device.h"
+#include "util/loop.h"
+
+typedef struct Vcpu Vcpu;
+
+typedef enum {
+    MACHINE_CREATED,  /* not yet started ("prelaunch") */
+    MACHINE_PAUSED,   /* by the monitor or -S */
+    MACHINE_RUNNING,
+    MACHINE_IO_ERROR, /* stopped by a disk error (werror=stop) */
+    MACHINE_INTERNAL_ERROR, /* the engine cannot go on */
+    MACHINE_SHUTDOWN, /* the guest powered off and -no-shutdown keeps the process */
+} MachineStatus;
+
+typedef enum {
+    RESET_GUEST,  /* keyboard controller, port 92h, 0xCF9, ACPI */
+    RESET_TRIPLE_FAULT,
+    RESET_HOST,   /* monitor system_reset, window button */
+} ResetCause;
+
+typedef enum {
+    SHUTDOWN_GUEST,  /* ACPI S5, debug exit */
+    SHUTDOWN_HOST,   /* monitor quit, signal, window closed: ends even with -no-shutdown */
+    SHUTDOWN_RESET,  /* a guest reset under -no-reboot */
+    SHUTDOWN_ERROR,
+} ShutdownCause;
+
+/*
+ * What hardware asks of the CPU engine.  accel/ fills it in before devices are realized; a NULL entry
+ * is skipped (the test engine has few).
+ */
+typedef struct EngineHooks {
+    /* Stops all vCPUs outside the guest and waits / lets them run.  Nests not. */
+    void (*pause_all)(Machine *machine);
+    void (*resume_all)(Machine *machine);
+    /* Puts every vCPU in its power-on state (after devices were reset). vCPUs are paused. */
+    void (*reset_cpus)(Machine *machine);
+    /* A message-signalled interrupt (Intel SDM vol. 3, 11.11).  Any thread. */
+    void (*msi_send)(Machine *machine, uint64_t address, uint32_t data);
+    /* The 8259 pair's INTR output, wired to LINT0 of vCPU 0; any thread. */
+    void (*pic_intr)(Machine *machine, bool level);
+    void (*nmi)(Machine *machine);
+    void (*smi)(Machine *machine);
+    void (*a20_changed)(Machine *machine, bool enabled);
+    /* Brings the engine's own dirty log of a RAM region into the RamBlock's bitmaps. */
+    void (*dirty_sync)(Machine *machine, Region *region);
+    /* The IOAPIC's redirection table changed: pin, message, masked (for EOI routing, irqfd). */
+    void (*ioapic_route)(Machine *machine, unsigned pin, uint64_t address, uint32_t data,
+                         bool masked, bool level);
+    /* The current RIP's vCPU or NULL: whose thread is this. */
+    Vcpu *(*current)(Machine *machine);
+} EngineHooks;
+
+/* Wants to know of status changes (window title, monitor, virtual clock users). */
+typedef void MachineStatusFn(void *opaque, Machine *machine, MachineStatus status);
+
+struct Machine {
+    EventLoop *loop;
+    Region mem_root, io_root;
+    AddressSpace mem, io;
+    Region *ram; /* main memory, one block; the board maps aliases of it */
+    uint64_t ram_size;
+    unsigned cpu_count;
+    Vcpu **cpus; /* cpu_count entries once the engine is up */
+    char *name;  /* -name, or NULL */
+    uint8_t uuid[16];
+    bool uuid_set;
+    GPtrArray *devices; /* of Device, top level, in order of creation */
+    MachineStatus status;
+    bool no_reboot, no_shutdown;
+    bool a20;
+    int exit_code; /* of the process: isa-debug-exit */
+    EngineHooks hooks;
+    void *engine; /* the engine's own */
+    /* Reads the vector of the highest pending 8259 interrupt and acknowledges it; set by the board.
+     * Called by engines with the main lock held. */
+    int (*pic_ack)(Machine *machine);
+    /* EOI broadcast of a level interrupt from a local APIC; set by the IOAPIC. Main lock taken. */
+    void (*ioapic_eoi)(Machine *machine, uint8_t vector);
+    /* Counts for `info irq`: interrupts by GSI. */
+    uint64_t irq_count[24];
+    /* private */
+    GArray *listeners;
+    int reset_pending, shutdown_pending; /* cause + 1; atomic */
+    bool powerdown_pending;
+    LoopBh *request_bh;
+    void (*powerdown)(void *opaque);
+    void *powerdown_opaque;
+    unsigned resets; /* done so far */
+    void *board;     /* hw/pc's own */
+};
+
+/* Creates address spaces and an empty tree, on the main loop.  Only one machine a process. */
+Machine *machine_new(void);
+void machine_free(Machine *machine);
+
+/* Resets everything once and starts (or stays paused with start == false). */
+void machine_start(Machine *machine, bool start);
+/* Idempotent. status: MACHINE_PAUSED, MACHINE_IO_ERROR ... */
+void machine_pause(Machine *machine, MachineStatus status);
+/* An error, with a message, after shutdown or internal error (reset first). */
+bool machine_resume(Machine *machine, GError **error);
+const char *machine_status_name(MachineStatus status); /* QEMU's: "running", "paused" ... */
+
+/* Requests, carried out soon by the main loop.  Any thread; no lock needed. */
+void machine_request_reset(Machine *machine, ResetCause cause);
+void machine_request_shutdown(Machine *machine, ShutdownCause cause);
+/* Presses the power button. */
+void machine_request_powerdown(Machine *machine);
+/* True while a reset or shutdown waits: an engine should not re-enter the guest. Any thread. */
+bool machine_request_pending(const Machine *machine);
+/* Who handles the power button (PIIX4 PM). */
+void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
+
+void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
+/* Whether devices may re-arm polling: loops until shutdown; returns the process's exit code. */
+int machine_main_loop(Machine *machine);
+
+/* Changes the A20 gate (keyboard controller, port 92h). */
+void machine_set_a20(Machine *machine, bool enabled);
+/* Sends an MSI; any thread. */
+void machine_msi(Machine *machine, uint64_t address, uint32_t data);
+
+/* The state of all devices: header, then id and state records.  Not RAM, not CPUs. Paused. */
+void machine_save_devices(Machine *machine, GByteArray *out);
+bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A virtual CPU as the rest of the machine sees it.  Engines extend it through `engine`.
+ *
+ * The thread belongs to accel/vcpu.c.  `requests` is the one word that everybody sets and the thread
+ * tests before it enters the guest.
+ */
+#ifndef VMRUN_HW_CORE_VCPU_H
+#define VMRUN_HW_CORE_VCPU_H
+
+#include "hw/core/machine.h"
+
+/* Bits of Vcpu.requests. */
+enum {
+    VCPU_REQ_INTR = 1 << 0,  /* 8259 INTR is high (level: cleared when it drops) */
+    VCPU_REQ_NMI = 1 << 1,
+    VCPU_REQ_SMI = 1 << 2,
+    VCPU_REQ_INIT = 1 << 3,
+    VCPU_REQ_SIPI = 1 << 4,  /* vector in sipi_vector */
+    VCPU_REQ_STOP = 1 << 5,  /* pause_all() */
+    VCPU_REQ_EXIT = 1 << 6,  /* leave the thread */
+    VCPU_REQ_RESET = 1 << 7, /* power-on state */
+    VCPU_REQ_WORK = 1 << 8,  /* vcpu_run_on() has queued work */
+    VCPU_REQ_APIC = 1 << 9,  /* userspace LAPIC: a vector may be deliverable */
+};
+
+struct Vcpu {
+    Machine *machine;
+    unsigned index;
+    uint32_t apic_id;
+    uint32_t requests; /* atomic */
+    uint8_t sipi_vector;
+    bool halted;  /* waits in HLT or for a SIPI; atomic */
+    bool stopped; /* outside the guest, acknowledged STOP; main lock */
+    Device *lapic; /* userspace local APIC (software engines), or NULL */
+    void *engine;  /* the engine's own per-CPU data */
+    void *thread;  /* accel/vcpu.c's own */
+    uint64_t exits; /* of this CPU, for `info cpus` */
+};
+
+/* Sets request bits and makes the CPU notice: kicks it out of the guest or wakes it from HLT. Any
+ * thread. */
+void vcpu_request(Vcpu *cpu, uint32_t bits);
+/* Clears bits; returns those that were set. */
+static inline uint32_t vcpu_take(Vcpu *cpu, uint32_t bits)
+{
+    return __atomic_fetch_and(&cpu->requests, ~bits, __ATOMIC_ACQ_REL) & bits;
+}
+static inline bool vcpu_requested(const Vcpu *cpu, uint32_t bits)
+{
+    return __atomic_load_n(&cpu->requests, __ATOMIC_ACQUIRE) & bits;
+}
+
+#endif
