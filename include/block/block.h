@@ -61,10 +61,10 @@ int blk_flush(Blk *blk);
 int blk_flush_all(void);
 
 /*
- * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom), readonly,
+ * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom, floppy), readonly,
  * snapshot, cache (writeback, none, writethrough, directsync, unsafe), aio (threads, native),
  * discard, detect-zeroes, werror, rerror, backing overrides.  Without format the image is probed.
- * A cdrom without file is an empty drive.  NULL with an error that names the file.
+ * A cdrom or floppy without file is an empty drive; both are removable.  NULL with an error that names the file.
  */
 Blk *blk_open(const Options *opts, GError **error);
 /* Flushes, closes and frees. */
