@@ -13,6 +13,7 @@
 #define VMRUN_UTIL_LOOP_H
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,9 +36,9 @@ bool loop_enter(EventLoop *loop);
 void loop_leave(EventLoop *loop, bool entered);
 
 /* Waits on a condition variable with the loop's lock, as pthread_cond_wait. */
-void loop_cond_wait(EventLoop *loop, GCond *cond);
+void loop_cond_wait(EventLoop *loop, pthread_cond_t *cond);
 /* The same until a host-clock time (ns); false when that passed. */
-bool loop_cond_wait_until(EventLoop *loop, GCond *cond, int64_t host_ns);
+bool loop_cond_wait_until(EventLoop *loop, pthread_cond_t *cond, int64_t host_ns);
 
 /* Dispatches events until loop_quit().  Called with the lock held, returns with it held. */
 void loop_run(EventLoop *loop);

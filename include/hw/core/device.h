@@ -3,8 +3,8 @@
  * Devices: a const DeviceClass record each, and one explicit table of them all (hw/registry.c).
  *
  * Life: device_new() allocates and sets defaults; the board or `-device` sets properties and
- * connects IrqLines; device_realize() checks them, maps regions, opens back ends; reset follows; the
- * guest runs; device_free() unrealizes.  Everything happens under the main lock.
+ * connects IrqLines; device_realize() checks them, maps regions, opens back ends; reset follows;
+ * the guest runs; device_free() unrealizes.  Everything happens under the main lock.
  */
 #ifndef VMRUN_HW_CORE_DEVICE_H
 #define VMRUN_HW_CORE_DEVICE_H
@@ -34,9 +34,9 @@ typedef struct Prop {
     PropKind kind;
     uint32_t offset;
     uint32_t size;
-    uint64_t value;      /* default of BOOL, UINT, SIZE, ENUM */
-    const char *text;    /* default of STRING, or NULL */
-    uint64_t min, max;   /* of UINT, SIZE; max 0: what the field holds */
+    uint64_t value;           /* default of BOOL, UINT, SIZE, ENUM */
+    const char *text;         /* default of STRING, or NULL */
+    uint64_t min, max;        /* of UINT, SIZE; max 0: what the field holds */
     const char *const *words; /* of ENUM, NULL-terminated */
     PropResolve *resolve;     /* of LINK */
 } Prop;
@@ -58,8 +58,8 @@ typedef struct DeviceClass {
     const char *name; /* QEMU's name where there is one: "isa-serial" */
     const char *desc; /* one line for `-device help` */
     BusKind bus;
-    bool user;   /* may be created by -device */
-    size_t size; /* of the concrete struct, whose first member is a Device */
+    bool user;         /* may be created by -device */
+    size_t size;       /* of the concrete struct, whose first member is a Device */
     const Prop *props; /* ends with PROP_END; NULL: none */
     const StateDesc *state;
     bool (*realize)(Device *dev, GError **error);

@@ -10,7 +10,8 @@
 /* Adds a directory to the front of the search path (-L); several are searched in order given. */
 void firmware_add_path(const char *dir);
 /* The full path (g_free) of a firmware file: `name` itself if it has a slash, else the first hit in
- * the -L directories and the configured path.  NULL with an error that names the package to install. */
+ * the -L directories and the configured path.  NULL with an error that names the package to
+ * install. */
 char *firmware_find(const char *name, GError **error);
 /* Its contents (g_free), at most max_size bytes. */
 uint8_t *firmware_load(const char *name, uint64_t max_size, uint64_t *size, GError **error);

@@ -2,8 +2,8 @@
 /*
  * Interrupt and other signal lines.
  *
- * A device owns an IrqLine for each output pin; the board connects it to a sink once.  Lines carry a
- * level; a sink that cares about edges compares with what it saw before.  An unconnected line
+ * A device owns an IrqLine for each output pin; the board connects it to a sink once.  Lines carry
+ * a level; a sink that cares about edges compares with what it saw before.  An unconnected line
  * swallows everything.  Main lock held, unless the sink says otherwise.
  */
 #ifndef VMRUN_HW_CORE_IRQ_H

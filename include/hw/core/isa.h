@@ -15,19 +15,20 @@
 typedef struct IsaDmaOps {
     /* Raises or drops DREQ of a channel. */
     void (*request)(void *opaque, unsigned channel, bool level);
-    /* Moves up to length bytes between the device's buf and memory at the channel's current address,
-     * in the direction that the channel is programmed for; to_memory must match it.  Returns the
-     * bytes moved; *terminal_count is set when the channel's count ran out. */
+    /* Moves up to length bytes between the device's buf and memory at the channel's current
+     * address, in the direction that the channel is programmed for; to_memory must match it.
+     * Returns the bytes moved; *terminal_count is set when the channel's count ran out. */
     uint32_t (*transfer)(void *opaque, unsigned channel, void *buf, uint32_t length, bool to_memory,
                          bool *terminal_count);
-    /* Whether the channel is unmasked and set up for that direction (verify mode counts as both). */
+    /* Whether the channel is unmasked and set up for that direction (verify mode counts as both).
+     */
     bool (*ready)(void *opaque, unsigned channel, bool to_memory);
 } IsaDmaOps;
 
 typedef struct IsaBus {
     Machine *machine;
-    IrqLine out[ISA_IRQS];         /* to the GSI fan-out of the board */
-    uint32_t drivers[ISA_IRQS];    /* bit mask of drivers that are high */
+    IrqLine out[ISA_IRQS];      /* to the GSI fan-out of the board */
+    uint32_t drivers[ISA_IRQS]; /* bit mask of drivers that are high */
     unsigned driver_count[ISA_IRQS];
     const IsaDmaOps *dma;
     void *dma_opaque;

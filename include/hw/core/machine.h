@@ -17,30 +17,30 @@
 typedef struct Vcpu Vcpu;
 
 typedef enum {
-    MACHINE_CREATED,  /* not yet started ("prelaunch") */
-    MACHINE_PAUSED,   /* by the monitor or -S */
+    MACHINE_CREATED, /* not yet started ("prelaunch") */
+    MACHINE_PAUSED,  /* by the monitor or -S */
     MACHINE_RUNNING,
-    MACHINE_IO_ERROR, /* stopped by a disk error (werror=stop) */
+    MACHINE_IO_ERROR,       /* stopped by a disk error (werror=stop) */
     MACHINE_INTERNAL_ERROR, /* the engine cannot go on */
-    MACHINE_SHUTDOWN, /* the guest powered off and -no-shutdown keeps the process */
+    MACHINE_SHUTDOWN,       /* the guest powered off and -no-shutdown keeps the process */
 } MachineStatus;
 
 typedef enum {
-    RESET_GUEST,  /* keyboard controller, port 92h, 0xCF9, ACPI */
+    RESET_GUEST, /* keyboard controller, port 92h, 0xCF9, ACPI */
     RESET_TRIPLE_FAULT,
-    RESET_HOST,   /* monitor system_reset, window button */
+    RESET_HOST, /* monitor system_reset, window button */
 } ResetCause;
 
 typedef enum {
-    SHUTDOWN_GUEST,  /* ACPI S5, debug exit */
-    SHUTDOWN_HOST,   /* monitor quit, signal, window closed: ends even with -no-shutdown */
-    SHUTDOWN_RESET,  /* a guest reset under -no-reboot */
+    SHUTDOWN_GUEST, /* ACPI S5, debug exit */
+    SHUTDOWN_HOST,  /* monitor quit, signal, window closed: ends even with -no-shutdown */
+    SHUTDOWN_RESET, /* a guest reset under -no-reboot */
     SHUTDOWN_ERROR,
 } ShutdownCause;
 
 /*
- * What hardware asks of the CPU engine.  accel/ fills it in before devices are realized; a NULL entry
- * is skipped (the test engine has few).
+ * What hardware asks of the CPU engine.  accel/ fills it in before devices are realized; a NULL
+ * entry is skipped (the test engine has few).
  */
 typedef struct EngineHooks {
     /* Stops all vCPUs outside the guest and waits / lets them run.  Nests not. */
@@ -60,7 +60,7 @@ typedef struct EngineHooks {
     /* The IOAPIC's redirection table changed: pin, message, masked (for EOI routing, irqfd). */
     void (*ioapic_route)(Machine *machine, unsigned pin, uint64_t address, uint32_t data,
                          bool masked, bool level);
-    /* The current RIP's vCPU or NULL: whose thread is this. */
+    /* The vCPU whose thread this is, or NULL. */
     Vcpu *(*current)(Machine *machine);
 } EngineHooks;
 
@@ -96,6 +96,7 @@ struct Machine {
     GArray *listeners;
     int reset_pending, shutdown_pending; /* cause + 1; atomic */
     bool powerdown_pending;
+    bool ending; /* machine_main_loop() returns */
     LoopBh *request_bh;
     void (*powerdown)(void *opaque);
     void *powerdown_opaque;
@@ -126,7 +127,7 @@ bool machine_request_pending(const Machine *machine);
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
 
 void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
-/* Whether devices may re-arm polling: loops until shutdown; returns the process's exit code. */
+/* Dispatches events until the machine ends; returns the exit code of the process. */
 int machine_main_loop(Machine *machine);
 
 /* Changes the A20 gate (keyboard controller, port 92h). */

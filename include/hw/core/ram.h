@@ -20,9 +20,9 @@ typedef enum { DIRTY_VGA, DIRTY_MIGRATION, DIRTY_CODE, DIRTY_CLIENTS } DirtyClie
 
 typedef struct RamBlock {
     const char *name;
-    uint8_t *host; /* page-aligned mapping */
-    uint64_t size; /* multiple of RAM_PAGE_SIZE */
-    int fd;        /* memfd, offset 0 is host[0] */
+    uint8_t *host;                       /* page-aligned mapping */
+    uint64_t size;                       /* multiple of RAM_PAGE_SIZE */
+    int fd;                              /* memfd, offset 0 is host[0] */
     unsigned long *dirty[DIRTY_CLIENTS]; /* NULL until a client logs this block */
 } RamBlock;
 

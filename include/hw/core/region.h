@@ -24,9 +24,9 @@ typedef uint64_t hwaddr;
  *
  * The bus splits an access wider than max_size into several, lowest address first, and serves one
  * narrower than min_size by an access of min_size at the aligned offset: a read is shifted and cut,
- * a write arrives with the bytes in their lanes and zeroes elsewhere.  So a callback sees only sizes
- * from min_size to max_size, and, unless `unaligned`, only offsets that are multiples of the size
- * (misaligned accesses are split into bytes, or into min_size units).
+ * a write arrives with the bytes in their lanes and zeroes elsewhere.  So a callback sees only
+ * sizes from min_size to max_size, and, unless `unaligned`, only offsets that are multiples of the
+ * size (misaligned accesses are split into bytes, or into min_size units).
  *
  * A NULL read returns all ones, a NULL write is dropped.
  */

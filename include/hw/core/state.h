@@ -35,8 +35,9 @@ typedef struct StateDesc StateDesc;
 typedef struct StateField {
     const char *name;
     StateKind kind;
-    bool keep;  /* reset leaves it alone (battery-backed, or set by device reset()) */
-    bool bytes; /* show as a hex dump, not as numbers */
+    bool keep;    /* reset leaves it alone (battery-backed, or set by device reset()) */
+    bool bytes;   /* show as a hex dump, not as numbers */
+    bool boolean; /* elements are bool: a loaded value becomes 0 or 1 */
     uint32_t offset;
     uint32_t elem_size;
     uint32_t count;
@@ -56,6 +57,7 @@ struct StateDesc {
     bool (*post_load)(void *state, GError **error);
 };
 
+#define STATE_IS_BOOL(x) _Generic((x), bool : true, default : false)
 #define STATE_FIELD(S, f, ...)                                                                     \
     {                                                                                              \
         .name = #f, .offset = offsetof(S, f), .align = _Alignof(__typeof__(((S *)0)->f)),          \
@@ -64,17 +66,19 @@ struct StateDesc {
 /* An integer, bool or enum. */
 #define STATE_U(S, f, value)                                                                       \
     STATE_FIELD(S, f, .kind = STATE_KIND_UINT, .elem_size = sizeof(((S *)0)->f), .count = 1,       \
-                .reset = (value))
+                .boolean = STATE_IS_BOOL(((S *)0)->f), .reset = (value))
 #define STATE_U_KEEP(S, f)                                                                         \
     STATE_FIELD(S, f, .kind = STATE_KIND_UINT, .elem_size = sizeof(((S *)0)->f), .count = 1,       \
-                .keep = true)
+                .boolean = STATE_IS_BOOL(((S *)0)->f), .keep = true)
 /* An array of integers, of any dimensions; all elements reset to value. */
 #define STATE_ARRAY(S, f, elem_type, value)                                                        \
     STATE_FIELD(S, f, .kind = STATE_KIND_UINT, .elem_size = sizeof(elem_type),                     \
-                .count = sizeof(((S *)0)->f) / sizeof(elem_type), .reset = (value))
+                .count = sizeof(((S *)0)->f) / sizeof(elem_type),                                  \
+                .boolean = STATE_IS_BOOL((elem_type)0), .reset = (value))
 #define STATE_ARRAY_KEEP(S, f, elem_type)                                                          \
     STATE_FIELD(S, f, .kind = STATE_KIND_UINT, .elem_size = sizeof(elem_type),                     \
-                .count = sizeof(((S *)0)->f) / sizeof(elem_type), .keep = true)
+                .count = sizeof(((S *)0)->f) / sizeof(elem_type),                                  \
+                .boolean = STATE_IS_BOOL((elem_type)0), .keep = true)
 /* uint8_t[]: reset to zero / kept. */
 #define STATE_BYTES(S, f)                                                                          \
     STATE_FIELD(S, f, .kind = STATE_KIND_UINT, .elem_size = 1, .count = sizeof(((S *)0)->f),       \
@@ -104,8 +108,8 @@ struct StateDesc {
 /* Writes every field's reset value, keep and host rows aside; timers are cancelled. */
 void state_reset(const StateDesc *desc, void *state);
 
-/* Appends the state to out: a record of name, version and the fields by name, little-endian, so that
- * added or dropped fields do not make an old record unreadable. */
+/* Appends the state to out: a record of name, version and the fields by name, little-endian, so
+ * that added or dropped fields do not make an old record unreadable. */
 void state_save(const StateDesc *desc, void *state, GByteArray *out);
 /* Reads a record from *data, advancing it, never past end.  Fields that the record lacks get their
  * reset value, unknown ones are skipped; truncated or malformed records are an error that names the

@@ -2,8 +2,8 @@
 /*
  * A virtual CPU as the rest of the machine sees it.  Engines extend it through `engine`.
  *
- * The thread belongs to accel/vcpu.c.  `requests` is the one word that everybody sets and the thread
- * tests before it enters the guest.
+ * The thread belongs to accel/vcpu.c.  `requests` is the one word that everybody sets and the
+ * thread tests before it enters the guest.
  */
 #ifndef VMRUN_HW_CORE_VCPU_H
 #define VMRUN_HW_CORE_VCPU_H
@@ -12,17 +12,19 @@
 
 /* Bits of Vcpu.requests. */
 enum {
-    VCPU_REQ_INTR = 1 << 0,  /* 8259 INTR is high (level: cleared when it drops) */
+    VCPU_REQ_INTR = 1 << 0, /* 8259 INTR is high (level: cleared when it drops) */
     VCPU_REQ_NMI = 1 << 1,
     VCPU_REQ_SMI = 1 << 2,
     VCPU_REQ_INIT = 1 << 3,
     VCPU_REQ_SIPI = 1 << 4,  /* vector in sipi_vector */
     VCPU_REQ_STOP = 1 << 5,  /* pause_all() */
     VCPU_REQ_EXIT = 1 << 6,  /* leave the thread */
-    VCPU_REQ_RESET = 1 << 7, /* power-on state */
-    VCPU_REQ_WORK = 1 << 8,  /* vcpu_run_on() has queued work */
-    VCPU_REQ_APIC = 1 << 9,  /* userspace LAPIC: a vector may be deliverable */
+    VCPU_REQ_WORK = 1 << 7,  /* vcpu_run_on() has queued work */
+    VCPU_REQ_APIC = 1 << 8,  /* userspace LAPIC: a vector may be deliverable */
+    VCPU_REQ_PARK = 1 << 9,  /* the engine keeps it out of the guest for a moment */
 };
+/* What the generic thread answers itself; an engine's run() returns when one of them is set. */
+#define VCPU_REQ_CONTROL (VCPU_REQ_STOP | VCPU_REQ_EXIT | VCPU_REQ_WORK)
 
 struct Vcpu {
     Machine *machine;
@@ -30,11 +32,11 @@ struct Vcpu {
     uint32_t apic_id;
     uint32_t requests; /* atomic */
     uint8_t sipi_vector;
-    bool halted;  /* waits in HLT or for a SIPI; atomic */
-    bool stopped; /* outside the guest, acknowledged STOP; main lock */
-    Device *lapic; /* userspace local APIC (software engines), or NULL */
-    void *engine;  /* the engine's own per-CPU data */
-    void *thread;  /* accel/vcpu.c's own */
+    bool halted;    /* waits in HLT or for a SIPI; atomic */
+    bool stopped;   /* outside the guest, acknowledged STOP; main lock */
+    Device *lapic;  /* userspace local APIC (software engines), or NULL */
+    void *engine;   /* the engine's own per-CPU data */
+    void *thread;   /* accel/vcpu.c's own */
     uint64_t exits; /* of this CPU, for `info cpus` */
 };
 

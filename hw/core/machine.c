@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The machine's life cycle: everything that stops, resets or ends it passes through requests_run().
+ */
+#include "hw/core/machine.h"
+
+#include <string.h>
+
+#include "util/bytes.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/timer.h"
+
+typedef struct StatusListener {
+    MachineStatusFn *fn;
+    void *opaque;
+} StatusListener;
+
+static void requests_run(void *opaque);
+
+Machine *machine_new(void)
+{
+    Machine *machine = g_new0(Machine, 1);
+    machine->loop = loop_main();
+    machine->cpu_count = 1;
+    machine->a20 = true;
+    machine->devices = g_ptr_array_new();
+    machine->listeners = g_array_new(FALSE, FALSE, sizeof(StatusListener));
+    region_init_container(&machine->mem_root, "memory", REGION_ALL);
+    region_init_container(&machine->io_root, "io", 0x10000);
+    as_init(&machine->mem, "memory", &machine->mem_root, UINT64_MAX);
+    as_init(&machine->io, "I/O", &machine->io_root, 0xffff);
+    machine->request_bh = bh_new(machine->loop, requests_run, machine);
+    return machine;
+}
+
+void machine_free(Machine *machine)
+{
+    region_begin();
+    while (machine->devices->len)
+        device_free(g_ptr_array_index(machine->devices, machine->devices->len - 1));
+    region_commit();
+    bh_free(machine->request_bh);
+    as_fini(&machine->mem);
+    as_fini(&machine->io);
+    region_fini(&machine->mem_root);
+    region_fini(&machine->io_root);
+    if (machine->ram) {
+        region_fini(machine->ram);
+        g_free(machine->ram);
+    }
+    g_ptr_array_free(machine->devices, TRUE);
+    g_array_free(machine->listeners, TRUE);
+    g_free(machine->cpus);
+    g_free(machine->name);
+    g_free(machine);
+}
+
+/* ---- Status ---- */
+
+const char *machine_status_name(MachineStatus status)
+{
+    static const char *const names[] = {"prelaunch", "paused",         "running",
+                                        "io-error",  "internal-error", "shutdown"};
+    return names[status];
+}
+
+void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque)
+{
+    StatusListener listener = {fn, opaque};
+    g_array_append_val(machine->listeners, listener);
+}
+
+static void set_status(Machine *machine, MachineStatus status)
+{
+    if (machine->status == status)
+        return;
+    machine->status = status;
+    for (guint i = 0; i < machine->listeners->len; i++) {
+        StatusListener *listener = &g_array_index(machine->listeners, StatusListener, i);
+        listener->fn(listener->opaque, machine, status);
+    }
+}
+
+static void pause_cpus(Machine *machine)
+{
+    if (machine->hooks.pause_all)
+        machine->hooks.pause_all(machine);
+}
+
+static void resume_cpus(Machine *machine)
+{
+    if (machine->hooks.resume_all)
+        machine->hooks.resume_all(machine);
+}
+
+static void run(Machine *machine)
+{
+    vclock_start();
+    set_status(machine, MACHINE_RUNNING);
+    resume_cpus(machine);
+}
+
+static void reset_all(Machine *machine)
+{
+    log_printf(LOG_RESET, "machine reset");
+    region_begin();
+    for (guint i = 0; i < machine->devices->len; i++)
+        device_reset(g_ptr_array_index(machine->devices, i));
+    region_commit();
+    machine_set_a20(machine, true);
+    if (machine->hooks.reset_cpus)
+        machine->hooks.reset_cpus(machine);
+    machine->resets++;
+}
+
+void machine_start(Machine *machine, bool start)
+{
+    reset_all(machine);
+    machine->resets = 0;
+    if (start)
+        run(machine);
+}
+
+void machine_pause(Machine *machine, MachineStatus status)
+{
+    if (machine->status == MACHINE_RUNNING) {
+        pause_cpus(machine);
+        vclock_stop();
+    }
+    set_status(machine, status);
+}
+
+bool machine_resume(Machine *machine, GError **error)
+{
+    switch (machine->status) {
+    case MACHINE_RUNNING:
+        return true;
+    case MACHINE_SHUTDOWN:
+        return fail(error, "the guest has shut down: system_reset starts it again");
+    case MACHINE_INTERNAL_ERROR:
+        return fail(error, "the processor cannot go on: system_reset starts it again");
+    default:
+        run(machine);
+        return true;
+    }
+}
+
+/* ---- Requests ---- */
+
+static int take_request(int *request)
+{
+    return __atomic_exchange_n(request, 0, __ATOMIC_ACQ_REL);
+}
+
+static void post_request(Machine *machine, int *request, int cause)
+{
+    __atomic_store_n(request, cause + 1, __ATOMIC_RELEASE);
+    bh_schedule(machine->request_bh);
+}
+
+void machine_request_reset(Machine *machine, ResetCause cause)
+{
+    if (machine->no_reboot && cause != RESET_HOST)
+        machine_request_shutdown(machine, SHUTDOWN_RESET);
+    else
+        post_request(machine, &machine->reset_pending, cause);
+}
+
+/* A request of the host is never covered by a later one of the guest. */
+void machine_request_shutdown(Machine *machine, ShutdownCause cause)
+{
+    int expected = 0;
+    if (cause == SHUTDOWN_HOST)
+        __atomic_store_n(&machine->shutdown_pending, cause + 1, __ATOMIC_RELEASE);
+    else
+        __atomic_compare_exchange_n(&machine->shutdown_pending, &expected, (int)cause + 1, false,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    bh_schedule(machine->request_bh);
+}
+
+void machine_request_powerdown(Machine *machine)
+{
+    __atomic_store_n(&machine->powerdown_pending, true, __ATOMIC_RELEASE);
+    bh_schedule(machine->request_bh);
+}
+
+bool machine_request_pending(const Machine *machine)
+{
+    return __atomic_load_n(&machine->reset_pending, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&machine->shutdown_pending, __ATOMIC_ACQUIRE);
+}
+
+void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque)
+{
+    machine->powerdown = fn;
+    machine->powerdown_opaque = opaque;
+}
+
+static void do_shutdown(Machine *machine, ShutdownCause cause)
+{
+    if (machine->no_shutdown && (cause == SHUTDOWN_GUEST || cause == SHUTDOWN_RESET)) {
+        machine_pause(machine, MACHINE_SHUTDOWN);
+        return;
+    }
+    machine_pause(machine, MACHINE_SHUTDOWN);
+    if (cause == SHUTDOWN_ERROR && !machine->exit_code)
+        machine->exit_code = 1;
+    machine->ending = true;
+    loop_wake(machine->loop);
+}
+
+static void do_reset(Machine *machine)
+{
+    MachineStatus before = machine->status;
+    if (before == MACHINE_RUNNING)
+        pause_cpus(machine);
+    reset_all(machine);
+    if (before == MACHINE_RUNNING)
+        resume_cpus(machine);
+    else if (before == MACHINE_SHUTDOWN || before == MACHINE_INTERNAL_ERROR)
+        set_status(machine, MACHINE_PAUSED);
+}
+
+static void requests_run(void *opaque)
+{
+    Machine *machine = opaque;
+    int shutdown = take_request(&machine->shutdown_pending);
+    if (shutdown) {
+        do_shutdown(machine, (ShutdownCause)(shutdown - 1));
+        return;
+    }
+    if (take_request(&machine->reset_pending))
+        do_reset(machine);
+    if (__atomic_exchange_n(&machine->powerdown_pending, false, __ATOMIC_ACQ_REL) &&
+        machine->powerdown)
+        machine->powerdown(machine->powerdown_opaque);
+}
+
+int machine_main_loop(Machine *machine)
+{
+    while (!machine->ending)
+        loop_step(machine->loop, true);
+    return machine->exit_code;
+}
+
+/* ---- Wires of the board ---- */
+
+void machine_set_a20(Machine *machine, bool enabled)
+{
+    if (machine->a20 == enabled)
+        return;
+    machine->a20 = enabled;
+    if (machine->hooks.a20_changed)
+        machine->hooks.a20_changed(machine, enabled);
+}
+
+void machine_msi(Machine *machine, uint64_t address, uint32_t data)
+{
+    if (machine->hooks.msi_send)
+        machine->hooks.msi_send(machine, address, data);
+}
+
+/* ---- Saved state: "VMRUNDEV", then u8 length, id and a state record for each device ---- */
+
+static const char state_magic[8] = {'V', 'M', 'R', 'U', 'N', 'D', 'E', 'V'};
+
+static void save_device(Device *dev, void *opaque)
+{
+    GByteArray *out = opaque;
+    if (!dev->cls->state)
+        return;
+    uint8_t length = (uint8_t)MIN(strlen(dev->id), 255);
+    g_byte_array_append(out, &length, 1);
+    g_byte_array_append(out, (const uint8_t *)dev->id, length);
+    state_save(dev->cls->state, dev, out);
+}
+
+void machine_save_devices(Machine *machine, GByteArray *out)
+{
+    g_byte_array_append(out, (const uint8_t *)state_magic, sizeof(state_magic));
+    device_foreach(machine, save_device, out);
+}
+
+bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error)
+{
+    const uint8_t *at = data + sizeof(state_magic), *end = data + length;
+    if (length < sizeof(state_magic) || memcmp(data, state_magic, sizeof(state_magic)))
+        return fail(error, "this is not a saved state of vmrun's devices");
+    while (at < end) {
+        char id[256];
+        size_t size = *at++;
+        if ((size_t)(end - at) < size)
+            return fail(error, "the saved state is cut short");
+        memcpy(id, at, size);
+        id[size] = 0;
+        at += size;
+        Device *dev = device_find(machine, id);
+        if (!dev || !dev->cls->state)
+            return fail(error, "the saved state has a device '%s' that this machine lacks", id);
+        if (!state_load(dev->cls->state, dev, &at, end, error))
+            return fail_prefix(error, "%s", id);
+    }
+    return true;
+}
