@@ -90,6 +90,7 @@ struct Machine {
     int (*pic_ack)(Machine *machine);
     /* EOI broadcast of a level interrupt from a local APIC; set by the IOAPIC. Main lock taken. */
     void (*ioapic_eoi)(Machine *machine, uint8_t vector);
+    Device *ioapic; /* set by the IOAPIC itself; NULL without one */
     /* Counts for `info irq`: interrupts by GSI. */
     uint64_t irq_count[24];
     /* private */
