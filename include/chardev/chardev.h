@@ -62,8 +62,25 @@ void chr_accept_input(Chardev *chr, void *opaque);
 void chr_set_serial(Chardev *chr, unsigned baud, unsigned data_bits, char parity,
                     unsigned stop_bits);
 void chr_set_break(Chardev *chr, bool on);
+/* Modem lines of a real serial port: CHR_MODEM_* bits of its inputs, and its two outputs.  False if
+ * the chardev has none. */
+enum { CHR_MODEM_CTS = 1, CHR_MODEM_DSR = 2, CHR_MODEM_RI = 4, CHR_MODEM_DCD = 8 };
+bool chr_get_modem(Chardev *chr, unsigned *lines);
+void chr_set_modem(Chardev *chr, bool dtr, bool rts);
 /* stdio: Ctrl-C goes to the guest (true) or ends vmrun. */
 void chr_stdio_set_signal(bool guest_gets_ctrl_c);
+
+/* Gives a mux's input to one of its front ends; at first the first attached has it. */
+void chr_mux_focus(Chardev *chr, void *opaque);
+/* What a mux does on Ctrl-A x and Ctrl-A s; a NULL entry: the key says that it can not. */
+typedef struct ChrMuxActions {
+    void (*quit)(void *opaque);
+    void (*commit)(void *opaque); /* writes -snapshot data back to the images */
+} ChrMuxActions;
+void chr_mux_set_actions(const ChrMuxActions *actions, void *opaque);
+
+/* Takes up to length of the oldest bytes out of a ringbuf; false if chr is none. */
+bool chr_ringbuf_read(Chardev *chr, void *buf, size_t length, size_t *taken);
 
 /* A listener for "vc" chardevs: ui/ creates text consoles.  Returns an opaque console whose output
  * goes through write(). NULL: vc acts as null. */
