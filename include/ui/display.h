@@ -44,10 +44,12 @@ typedef struct DisplayOps {
 /* A viewer's side; entries may be NULL. */
 typedef struct DisplayViewer {
     void (*updated)(void *opaque, unsigned x, unsigned y, unsigned width, unsigned height);
-    void (*switched)(void *opaque, const Surface *surface); /* new size or memory */
+    /* New size or memory; NULL: the display goes away, forget it. */
+    void (*switched)(void *opaque, const Surface *surface);
 } DisplayViewer;
 
-/* name: "vga", "monitor"...  Displays are numbered in order of creation: Ctrl-Alt-1 is number 0. */
+/* name: "vga", "monitor"...  Displays are numbered in order of creation, adapters
+ * before text consoles: Ctrl-Alt-1 is number 0. */
 Display *display_new(const char *name, const DisplayOps *ops, void *opaque);
 void display_free(Display *display);
 Display *display_nth(unsigned n); /* NULL past the end */

@@ -55,10 +55,15 @@ bool input_absolute(void); /* the guest has an absolute pointer */
 /* Types the keys of "ctrl-alt-delete" for hold_ms (0: 100): press in order, release in reverse.
  * Several calls queue up.  An unknown key is an error that names it and the nearest one. */
 bool input_send_keys(const char *combination, unsigned hold_ms, GError **error);
+/* The same for keys by number (at most 16), from terminals that tell no releases.  Dropped when
+ * thousands wait already. */
+void input_tap_keys(const KeyCode *keys, unsigned count, unsigned hold_ms);
 
 /* Keyboard LEDs as set by the guest. */
 enum { LED_SCROLL = 1, LED_NUM = 2, LED_CAPS = 4 };
 void input_set_leds(unsigned leds);
 unsigned input_leds(void);
+/* Whether the guest has ever set them: if not, they say nothing about its lock keys. */
+bool input_leds_known(void);
 
 #endif
