@@ -202,11 +202,8 @@ const ChrBackend chr_pty_backend = {
 
 static void serial_ended(Chardev *chr, bool output, int errnum)
 {
-    ChrTty *t = (ChrTty *)chr;
-    if (output || errnum) { /* unplugged; an end of input without an error is a line at rest */
-        stream_stop(&t->stream);
-        chr_set_connected(chr, false);
-    }
+    stream_stop(&((ChrTty *)chr)->stream); /* unplugged */
+    chr_set_connected(chr, false);
 }
 
 static bool serial_open(Chardev *chr, const Options *opts, GError **error)
