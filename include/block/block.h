@@ -30,8 +30,8 @@ typedef struct BlkReq BlkReq;
 typedef void BlkDoneFn(BlkReq *req, int ret);
 
 /*
- * A request: the caller owns it, fills the first part and keeps it and the buffers alive until it is
- * done.  offset and bytes are multiples of 512 and lie inside the disk, else -EINVAL.
+ * A request: the caller owns it, fills the first part and keeps it and the buffers alive until it
+ * is done.  offset and bytes are multiples of 512 and lie inside the disk, else -EINVAL.
  */
 struct BlkReq {
     BlkOp op;
@@ -49,7 +49,8 @@ struct BlkReq {
 /* Starts req.  Returns its result (0, negative errno) if it is done already, and then never calls
  * done(); or BLK_PENDING, and calls done() later from the Blk's loop. */
 int blk_submit(Blk *blk, BlkReq *req);
-/* Stops a pending request as soon as can be; done() still comes (-ECANCELED if nothing was done). */
+/* Stops a pending request as soon as can be; done() still comes (-ECANCELED if nothing was done).
+ */
 void blk_cancel(BlkReq *req);
 /* Waits, dispatching the loop, until no request of the Blk is under way. */
 void blk_drain(Blk *blk);
@@ -61,10 +62,11 @@ int blk_flush(Blk *blk);
 int blk_flush_all(void);
 
 /*
- * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom, floppy), readonly,
- * snapshot, cache (writeback, none, writethrough, directsync, unsafe), aio (threads, native),
- * discard, detect-zeroes, werror, rerror, backing overrides.  Without format the image is probed.
- * A cdrom or floppy without file is an empty drive; both are removable.  NULL with an error that names the file.
+ * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom, floppy),
+ * readonly, snapshot, cache (writeback, none, writethrough, directsync, unsafe), aio (threads,
+ * native), discard, detect-zeroes, werror, rerror, backing overrides.  Without format the image is
+ * probed. A cdrom or floppy without file is an empty drive; both are removable.  NULL with an error
+ * that names the file.
  */
 Blk *blk_open(const Options *opts, GError **error);
 /* Flushes, closes and frees. */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Linux native asynchronous I/O (libaio).  io_submit() does not wait only if the file is open with
+ * O_DIRECT; completions ring an eventfd that the loop watches.
+ */
+#include "aio.h"
+
+#include <errno.h>
+#include <libaio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "util/bytes.h"
+#include "util/error.h"
+
+#define MAX_EVENTS 128
+
+struct Aio {
+    io_context_t context;
+    int event_fd;
+    LoopFd *watch;
+    unsigned in_flight;
+    CoQueue full; /* waiting for one of MAX_EVENTS */
+};
+
+typedef struct AioCall {
+    struct iocb iocb;
+    Coroutine *co;
+    int64_t result;
+} AioCall;
+
+static void aio_complete(void *opaque, int fd, unsigned revents)
+{
+    Aio *aio = opaque;
+    uint64_t count;
+    struct io_event events[MAX_EVENTS];
+    struct timespec now = {0, 0};
+    if (read(fd, &count, sizeof(count)) < 0)
+        return;
+    int done = io_getevents(aio->context, 0, MAX_EVENTS, events, &now);
+    for (int i = 0; i < done; i++) {
+        AioCall *call = container_of(events[i].obj, AioCall, iocb);
+        call->result = (int64_t)events[i].res;
+        aio->in_flight--;
+        co_wake(call->co);
+        co_queue_wake(&aio->full);
+    }
+}
+
+Aio *aio_new(EventLoop *loop, GError **error)
+{
+    Aio *aio = g_new0(Aio, 1);
+    int ret = io_setup(MAX_EVENTS, &aio->context);
+    if (ret) {
+        fail_errno(error, -ret, "aio=native: io_setup failed (see /proc/sys/fs/aio-max-nr)");
+        g_free(aio);
+        return NULL;
+    }
+    aio->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (aio->event_fd < 0) {
+        fail_errno(error, errno, "aio=native: eventfd failed");
+        io_destroy(aio->context);
+        g_free(aio);
+        return NULL;
+    }
+    aio->watch = loop_fd_add(loop, aio->event_fd, LOOP_IN, aio_complete, aio);
+    return aio;
+}
+
+void aio_free(Aio *aio)
+{
+    if (!aio)
+        return;
+    loop_fd_remove(aio->watch);
+    close(aio->event_fd);
+    io_destroy(aio->context);
+    g_free(aio);
+}
+
+int64_t aio_io(Aio *aio, int fd, bool write, const struct iovec *iov, int count, uint64_t offset)
+{
+    AioCall call = {.co = co_self()};
+    struct iocb *list = &call.iocb;
+    if (write)
+        io_prep_pwritev(list, fd, iov, count, (long long)offset);
+    else
+        io_prep_preadv(list, fd, iov, count, (long long)offset);
+    io_set_eventfd(list, aio->event_fd);
+    while (aio->in_flight >= MAX_EVENTS)
+        co_queue_wait(&aio->full);
+    int ret = io_submit(aio->context, 1, &list);
+    if (ret != 1)
+        return ret < 0 ? ret : -EAGAIN;
+    aio->in_flight++;
+    co_yield ();
+    return call.result;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Creating images: what all formats share. */
+#include <errno.h>
+#include <string.h>
+
+#include "formats.h"
+#include "util/error.h"
+
+static const char *const preallocation_words[] = {"off", "falloc", "full", NULL};
+
+bool create_preallocate(BlkFile *file, const CreateSpec *spec, uint64_t start, uint64_t end,
+                        GError **error)
+{
+    unsigned how = 0;
+    int ret = 0;
+    if (spec->options &&
+        !options_get_enum(spec->options, "preallocation", preallocation_words, &how, error))
+        return false;
+    if (how == 1)
+        ret = file_reserve(file, start, end - start);
+    for (uint64_t at = start; how == 2 && at < end && !ret; at += MIN(end - at, ZEROS_BYTES))
+        ret = file_pwrite(file, at, block_zeros, MIN(end - at, ZEROS_BYTES));
+    return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
+}
+
+/* Every -o option must be one of the format's. */
+static bool check_options(const BlkFormat *fmt, const Options *options, GError **error)
+{
+    const char *key, *value;
+    const char *words[32] = {NULL};
+    for (int i = 0; fmt->create_options[i].name; i++)
+        words[i] = fmt->create_options[i].name;
+    for (unsigned i = 0; options && options_nth(options, i, &key, &value); i++) {
+        if (g_strv_contains(words, key))
+            continue;
+        const char *near = nearest_word(key, words);
+        return fail(error, "format '%s' has no option '%s'%s%s%s", fmt->name, key,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return true;
+}
+
+/* Opens the backing file to see that it is one, and how large. */
+static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
+                            GError **error)
+{
+    NodeMode mode = {.file = {.share = true}};
+    g_autofree char *path = backing_path(host_file_path(name), spec->backing);
+    BlkNode *node = node_open(sched, path, spec->backing_format, &mode, error);
+    if (!node)
+        return fail_prefix(error, "backing file of '%s'", name);
+    if (!has_size)
+        spec->size = node->size;
+    node_abandon(node);
+    return true;
+}
+
+bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec spec,
+                  bool has_size, bool unchecked, GError **error)
+{
+    const BlkFormat *fmt = format_find(format, error);
+    if (!fmt)
+        return false;
+    if (!fmt->create)
+        return fail(error, "format '%s' cannot be created", fmt->name);
+    if (!check_options(fmt, spec.options, error))
+        return false;
+    if (spec.backing && !fmt->backing)
+        return fail(error, "format '%s' has no backing files", fmt->name);
+    if (spec.backing && (!unchecked || !has_size) &&
+        !look_at_backing(sched, name, &spec, has_size, error))
+        return false;
+    if (!spec.backing && !has_size)
+        return fail(error, "the size of '%s' is missing", name);
+    if (spec.size > INT64_MAX - 511)
+        return fail(error, "an image of %" PRIu64 " bytes is too large", spec.size);
+    BlkFile *file = host_file_create(sched, name, error);
+    if (!file)
+        return false;
+    bool ok = fmt->create(file, &spec, error);
+    int ret = ok ? file_flush(file) : 0;
+    file_close(file);
+    return ret ? fail_errno(error, -ret, "cannot write '%s'", name) : ok;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The formats, and what they share when they create an image. */
+#ifndef VMRUN_BLOCK_FORMATS_H
+#define VMRUN_BLOCK_FORMATS_H
+
+#include <inttypes.h>
+
+#include "block/node.h"
+
+extern const BlkFormat raw_format, qcow_format, qcow2_format;
+
+/* Does what option `preallocation` says for the data in [start, end) of file: off, falloc, full.
+ * (Format-specific words are the format's business.) (co) */
+bool create_preallocate(BlkFile *file, const CreateSpec *spec, uint64_t start, uint64_t end,
+                        GError **error);
+
+/* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */
+int deflate_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
+int inflate_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);
+int zstd_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
+int unzstd_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The data path that all formats share: reads through the backing chain, writes in place or into
+ * new room with copy on write, zeros, discards, compressed clusters.
+ *
+ * Overlapping requests: what changes where data lies (allocation, zeroing, discard) is exclusive on
+ * its whole clusters.  So nobody reads or writes room in the file that is being given up, and two
+ * writes never allocate one cluster twice.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/node.h"
+#include "util/bytes.h"
+#include "util/log.h"
+#include "util/threadpool.h"
+
+#define FEW_PIECES 32 /* of a scatter list, kept on the stack */
+
+struct ExpandedCluster {
+    uint64_t host, host_bytes;
+    uint8_t *data;
+};
+
+int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+{
+    for (;;) {
+        extent->node = node;
+        if (offset >= node->size) { /* a backing file may be shorter than its overlay */
+            *extent = (Extent){.kind = EXTENT_ZERO, .bytes = bytes, .node = node};
+            return 0;
+        }
+        bytes = MIN(bytes, node->size - offset);
+        int ret = node->fmt->map(node, offset, bytes, flags, extent);
+        if (ret)
+            return ret;
+        extent->node = node;
+        bytes = extent->bytes;
+        if (extent->kind != EXTENT_UNALLOCATED)
+            return 0;
+        if (!node->backing) {
+            extent->kind = EXTENT_ZERO;
+            return 0;
+        }
+        node = node->backing;
+    }
+}
+
+/* ---- Compressed clusters ---- */
+
+void node_forget_expanded(BlkNode *node)
+{
+    if (node->expanded) {
+        free(node->expanded->data);
+        g_free(node->expanded);
+        node->expanded = NULL;
+    }
+}
+
+static const uint8_t *expanded_find(const BlkNode *node, const Extent *e)
+{
+    const struct ExpandedCluster *x = node->expanded;
+    return x && x->host == e->host && x->host_bytes == e->host_bytes ? x->data : NULL;
+}
+
+typedef struct Expansion {
+    const BlkNode *node;
+    const void *in;
+    size_t in_bytes;
+    void *out;
+} Expansion;
+
+static int expansion_run(void *opaque)
+{
+    Expansion *x = opaque;
+    return x->node->fmt->decompress(x->node, x->in, x->in_bytes, x->out);
+}
+
+/* Leaves the cluster of e in e->node->expanded. */
+static int expand(const Extent *e)
+{
+    BlkNode *node = e->node;
+    Expansion x = {.node = node, .in_bytes = e->host_bytes};
+    void *in = block_alloc(e->host_bytes);
+    x.in = in;
+    x.out = block_alloc(node->cluster);
+    int ret = in && x.out ? file_pread(node->file, e->host, in, e->host_bytes) : -ENOMEM;
+    if (!ret)
+        ret = co_pool(expansion_run, &x);
+    free(in);
+    if (ret) {
+        free(x.out);
+        return ret;
+    }
+    node_forget_expanded(node);
+    node->expanded = g_new(struct ExpandedCluster, 1);
+    *node->expanded = (struct ExpandedCluster){e->host, e->host_bytes, x.out};
+    return 0;
+}
+
+/* ---- Reading ---- */
+
+static int read_extent(const Extent *e, IoBuf buf, uint64_t bytes, bool wait)
+{
+    const uint8_t *data;
+    int ret;
+    switch (e->kind) {
+    case EXTENT_DATA:
+        ret = file_read_nowait(e->node->file, e->host, buf, bytes);
+        return ret == -EAGAIN && wait ? file_read(e->node->file, e->host, buf, bytes) : ret;
+    case EXTENT_COMPRESSED:
+        data = expanded_find(e->node, e);
+        if (!data && !wait)
+            return -EAGAIN;
+        if (!data) {
+            ret = expand(e);
+            if (ret)
+                return ret;
+            data = e->node->expanded->data;
+        }
+        iobuf_copy_out(buf, data + e->within, bytes);
+        return 0;
+    default:
+        iobuf_zero(buf, bytes);
+        return 0;
+    }
+}
+
+static int read_range(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes, bool wait)
+{
+    int ret = 0;
+    while (bytes && !ret) {
+        Extent e;
+        ret = node_resolve(node, offset, bytes, wait ? 0 : MAP_NOWAIT, &e);
+        if (ret)
+            break;
+        ret = read_extent(&e, buf, e.bytes, wait);
+        buf = iobuf_skip(buf, e.bytes);
+        offset += e.bytes;
+        bytes -= e.bytes;
+    }
+    return ret;
+}
+
+int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    Track track;
+    track_begin(&node->requests, &track, offset, offset + bytes, false);
+    int ret = read_range(node, offset, buf, bytes, true);
+    track_end(&node->requests, &track);
+    return ret;
+}
+
+int node_read_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    return read_range(node, offset, buf, bytes, false);
+}
+
+/* ---- Writing into new room ---- */
+
+/* What surrounds the written part of a newly allocated range. */
+typedef struct Border {
+    uint64_t offset, bytes; /* of the guest */
+    bool zero;
+    uint8_t *copy; /* if not zero */
+} Border;
+
+/* Looks what the guest sees in the border now, and fetches it unless it is zeros. */
+static int border_load(BlkNode *node, Border *b)
+{
+    b->zero = true;
+    for (uint64_t done = 0; done < b->bytes;) {
+        Extent e;
+        int ret = node_resolve(node, b->offset + done, b->bytes - done, 0, &e);
+        if (ret)
+            return ret;
+        if (e.kind != EXTENT_ZERO) {
+            b->zero = false;
+            break;
+        }
+        done += e.bytes;
+    }
+    if (b->zero)
+        return 0;
+    b->copy = block_alloc(b->bytes);
+    if (!b->copy)
+        return -ENOMEM;
+    uint64_t inside = b->offset < node->size ? MIN(b->bytes, node->size - b->offset) : 0;
+    struct iovec iov = {b->copy, b->bytes};
+    memset(b->copy + inside, 0, b->bytes - inside);
+    return read_range(node, b->offset, (IoBuf){&iov, 1, 0}, inside, true);
+}
+
+/* Adds the border to a write of its neighbour, or zeroes it apart. Returns pieces added to iov, or
+ * a negative errno. */
+static int border_write(BlkNode *node, const Alloc *alloc, const Border *b, struct iovec *iov)
+{
+    if (!b->bytes || (b->zero && alloc->fresh))
+        return 0;
+    if (!b->zero || b->bytes <= ZEROS_BYTES) {
+        void *from = b->zero ? (void *)(uintptr_t)block_zeros : b->copy;
+        *iov = (struct iovec){from, b->bytes};
+        return 1;
+    }
+    return file_zero(node->file, alloc->host + (b->offset - alloc->start), b->bytes, false);
+}
+
+/* Head, data and tail in one write. */
+static int write_joined(BlkNode *node, const Alloc *alloc, const Border *head, const Border *tail,
+                        IoBuf buf, uint64_t bytes)
+{
+    struct iovec few[FEW_PIECES];
+    struct iovec *iov = buf.count + 2 <= FEW_PIECES ? few : g_new(struct iovec, buf.count + 2);
+    uint64_t total, host = alloc->host + head->bytes;
+    int ret = border_write(node, alloc, head, iov);
+    if (ret >= 0) {
+        int count = ret;
+        if (count)
+            host -= head->bytes;
+        count += iobuf_pieces(buf, bytes, iov + count, buf.count, &total);
+        ret = border_write(node, alloc, tail, iov + count);
+        if (ret >= 0) {
+            count += ret;
+            uint64_t length = 0;
+            for (int i = 0; i < count; i++)
+                length += iov[i].iov_len;
+            ret = file_write(node->file, host, (IoBuf){iov, count, 0}, length);
+        }
+    }
+    if (iov != few)
+        g_free(iov);
+    return ret;
+}
+
+static int write_new_room(BlkNode *node, const Alloc *alloc, uint64_t offset, IoBuf buf,
+                          uint64_t bytes)
+{
+    Border head = {.offset = alloc->start, .bytes = offset - alloc->start};
+    Border tail = {.offset = offset + bytes, .bytes = alloc->end - (offset + bytes)};
+    int ret = border_load(node, &head);
+    if (!ret)
+        ret = border_load(node, &tail);
+    if (!ret)
+        ret = write_joined(node, alloc, &head, &tail, buf, bytes);
+    free(head.copy);
+    free(tail.copy);
+    return ret;
+}
+
+/* The range is held exclusively.  *done: how much of the write that was. */
+static int write_allocating(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes,
+                            uint64_t *done)
+{
+    Alloc alloc = {0};
+    int ret = node->fmt->alloc(node, offset, bytes, &alloc);
+    if (ret)
+        return ret;
+    *done = MIN(bytes, alloc.end - offset);
+    ret = write_new_room(node, &alloc, offset, buf, *done);
+    return node->fmt->link(node, &alloc, ret);
+}
+
+/* ---- Writing ---- */
+
+/* As far as it goes without allocating; *bytes counts what is left. */
+static int write_in_place(BlkNode *node, uint64_t *offset, IoBuf *buf, uint64_t *bytes,
+                          unsigned map_flags)
+{
+    while (*bytes) {
+        Extent e;
+        int ret = node->fmt->map(node, *offset, *bytes, map_flags, &e);
+        if (ret)
+            return ret;
+        if (e.kind != EXTENT_DATA || !e.in_place)
+            return 0;
+        ret = file_write_nowait(node->file, e.host, *buf, e.bytes);
+        if (ret == -EAGAIN && !map_flags)
+            ret = file_write(node->file, e.host, *buf, e.bytes);
+        if (ret)
+            return ret;
+        *buf = iobuf_skip(*buf, e.bytes);
+        *offset += e.bytes;
+        *bytes -= e.bytes;
+    }
+    return 0;
+}
+
+static int write_range_exclusive(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    int ret = 0;
+    while (!ret) {
+        ret = write_in_place(node, &offset, &buf, &bytes, 0);
+        if (ret || !bytes)
+            break;
+        uint64_t done = 0;
+        ret = write_allocating(node, offset, buf, bytes, &done);
+        buf = iobuf_skip(buf, done);
+        offset += done;
+        bytes -= done;
+    }
+    return ret;
+}
+
+static void track_clusters(BlkNode *node, Track *track, uint64_t offset, uint64_t bytes,
+                           bool exclusive)
+{
+    track_begin(&node->requests, track, align_down(offset, node->cluster),
+                align_up(offset + bytes, node->cluster), exclusive);
+}
+
+static int node_balance(BlkNode *node)
+{
+    if (node->readonly)
+        return -EROFS;
+    return node->fmt->balance ? node->fmt->balance(node) : 0;
+}
+
+/* A raw image whose format was guessed must not become something else at the next guess: a guest
+ * could write itself a header that names any file of the host as its backing file. */
+static bool is_disguise(const BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    uint8_t head[512];
+    if (offset || !node->probed || node->fmt->probe || bytes < sizeof(head))
+        return false;
+    iobuf_copy_in(buf, head, sizeof(head));
+    return format_probe(head, sizeof(head)) != node->fmt;
+}
+
+int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    Track track;
+    int ret = node_balance(node);
+    if (ret)
+        return ret;
+    if (is_disguise(node, offset, buf, bytes)) {
+        report_warn(
+            "'%s': a write to sector 0 was refused, as it would make this raw image look like "
+            "one of another format; open it with format=raw to allow it",
+            node->name);
+        return -EPERM;
+    }
+    track_clusters(node, &track, offset, bytes, false);
+    ret = write_in_place(node, &offset, &buf, &bytes, 0);
+    track_end(&node->requests, &track);
+    if (ret || !bytes)
+        return ret;
+    track_clusters(node, &track, offset, bytes, true);
+    ret = write_range_exclusive(node, offset, buf, bytes);
+    track_end(&node->requests, &track);
+    return ret;
+}
+
+int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    if (node->readonly || is_disguise(node, offset, buf, bytes) ||
+        track_busy(&node->requests, offset, offset + bytes, false))
+        return -EAGAIN;
+    int ret = write_in_place(node, &offset, &buf, &bytes, MAP_NOWAIT);
+    return !ret && bytes ? -EAGAIN : ret;
+}
+
+/* ---- Zeros and discard ---- */
+
+/* Writes zeros as data; the range is held exclusively. */
+static int write_zero_data(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    struct iovec iov[16];
+    for (int i = 0; i < 16; i++)
+        iov[i] = (struct iovec){(void *)(uintptr_t)block_zeros, ZEROS_BYTES};
+    int ret = 0;
+    while (bytes && !ret) {
+        uint64_t n = MIN(bytes, sizeof(iov) / sizeof(iov[0]) * ZEROS_BYTES);
+        ret = write_range_exclusive(node, offset, (IoBuf){iov, 16, 0}, n);
+        offset += n;
+        bytes -= n;
+    }
+    return ret;
+}
+
+/* Part of a cluster: written, unless it reads as zeros anyway. */
+static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    Track track;
+    int ret = 0;
+    if (!bytes)
+        return 0;
+    track_clusters(node, &track, offset, bytes, true);
+    while (bytes && !ret) {
+        Extent e;
+        ret = node_resolve(node, offset, bytes, 0, &e);
+        if (ret)
+            break;
+        if (e.kind != EXTENT_ZERO)
+            ret = write_zero_data(node, offset, e.bytes);
+        offset += e.bytes;
+        bytes -= e.bytes;
+    }
+    track_end(&node->requests, &track);
+    return ret;
+}
+
+static int zero_clusters(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+    Track track;
+    track_clusters(node, &track, offset, bytes, true);
+    int ret = node->fmt->zero ? node->fmt->zero(node, offset, bytes, flags) : -ENOTSUP;
+    if (ret == -ENOTSUP)
+        ret = write_zero_data(node, offset, bytes);
+    track_end(&node->requests, &track);
+    return ret;
+}
+
+/* The whole clusters in a range; the image's last one counts as whole if the range reaches the end.
+ */
+static void whole_clusters(const BlkNode *node, uint64_t offset, uint64_t bytes, uint64_t *start,
+                           uint64_t *end)
+{
+    *start = align_up(offset, node->cluster);
+    *end = offset + bytes == node->size ? node->size : align_down(offset + bytes, node->cluster);
+}
+
+int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+    uint64_t start, end;
+    int ret = node_balance(node);
+    if (ret)
+        return ret;
+    whole_clusters(node, offset, bytes, &start, &end);
+    if (start >= end)
+        return zero_part(node, offset, bytes);
+    ret = zero_part(node, offset, start - offset);
+    if (!ret)
+        ret = zero_clusters(node, start, end - start, flags);
+    if (!ret)
+        ret = zero_part(node, end, offset + bytes - end);
+    return ret;
+}
+
+int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+    uint64_t start, end;
+    int ret = node_balance(node);
+    if (ret)
+        return ret;
+    whole_clusters(node, offset, bytes, &start, &end);
+    if (!node->fmt->discard || start >= end)
+        return 0;
+    Track track;
+    track_clusters(node, &track, start, end - start, true);
+    ret = node->fmt->discard(node, start, end - start, flags);
+    track_end(&node->requests, &track);
+    return ret == -ENOTSUP && !(flags & DISCARD_FULLY) ? 0 : ret;
+}
+
+int node_flush(BlkNode *node)
+{
+    if (node->readonly)
+        return 0;
+    return node->fmt->flush ? node->fmt->flush(node) : file_flush(node->file);
+}
+
+/* ---- Storing compressed ---- */
+
+typedef struct Compression {
+    const BlkNode *node;
+    const void *in;
+    void *out;
+} Compression;
+
+static int compression_run(void *opaque)
+{
+    Compression *c = opaque;
+    return c->node->fmt->compress(c->node, c->in, c->out);
+}
+
+int node_write_compressed(BlkNode *node, uint64_t offset, const void *data, uint64_t bytes)
+{
+    if (!node->fmt->compress)
+        return -ENOTSUP;
+    if (!bytes || bytes > node->cluster || (offset & (node->cluster - 1)))
+        return -EINVAL;
+    Compression c = {.node = node, .in = data, .out = g_malloc(node->cluster)};
+    g_autofree uint8_t *padded = NULL;
+    if (bytes < node->cluster) {
+        padded = g_malloc0(node->cluster);
+        memcpy(padded, data, bytes);
+        c.in = padded;
+    }
+    int length = co_pool(compression_run, &c);
+    int ret = length < 0 ? length : node_balance(node);
+    if (!ret) {
+        Track track;
+        track_clusters(node, &track, offset, bytes, true);
+        ret = node->fmt->write_compressed(node, offset, c.out, (size_t)length);
+        track_end(&node->requests, &track);
+    }
+    g_free(c.out);
+    if (ret != -ENOSPC || length != -ENOSPC)
+        return ret;
+    struct iovec iov = {(void *)(uintptr_t)data, bytes};
+    return node_write(node, offset, (IoBuf){&iov, 1, 0}, bytes);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Raw images: the guest's bytes are the file's.  A length that is no multiple of 512 is rounded up.
+ */
+#include <errno.h>
+
+#include "formats.h"
+#include "util/bytes.h"
+#include "util/error.h"
+
+static bool raw_open(BlkNode *node, GError **error)
+{
+    node->cluster = 512;
+    if (node->file->size > INT64_MAX - 511)
+        return fail(error, "'%s' is too large", node->name);
+    node->size = align_up(node->file->size, 512);
+    return true;
+}
+
+static int raw_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+{
+    bool data = true;
+    int ret = flags & MAP_HOLES ? file_extent(node->file, offset, &bytes, &data) : 0;
+    *extent = (Extent){
+        .kind = data ? EXTENT_DATA : EXTENT_ZERO, .in_place = true, .bytes = bytes, .host = offset};
+    return ret;
+}
+
+static int raw_zero(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+    return file_zero(node->file, offset, bytes, (flags & ZERO_MAY_UNMAP) && node->mode.discard);
+}
+
+static int raw_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+{
+    if (flags & DISCARD_FULLY)
+        return -ENOTSUP;
+    return node->mode.discard ? file_discard(node->file, offset, bytes) : 0;
+}
+
+static const CreateOption raw_create_options[] = {
+    {"preallocation", "off, falloc (reserve the space) or full (write it)"},
+    {NULL, NULL},
+};
+
+static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
+{
+    uint64_t size = align_up(spec->size, 512);
+    int ret = file_truncate(file, size);
+    if (ret)
+        return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
+    return create_preallocate(file, spec, 0, size, error);
+}
+
+const BlkFormat raw_format = {
+    .name = "raw",
+    .node_size = sizeof(BlkNode),
+    .create_options = raw_create_options,
+    .open = raw_open,
+    .map = raw_map,
+    .zero = raw_zero,
+    .discard = raw_discard,
+    .create = raw_create,
+};

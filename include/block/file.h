@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Byte stores below the image formats: a host file or block device, or whatever a test puts there
+ * (a memory file that fails on demand, a recorder of writes).
+ *
+ * Calls come from a coroutine, or from plain code while nothing else uses the image (opening,
+ * closing, tools); then they simply block.  Lock of the scheduler's loop held.  Results are 0 or a
+ * negative errno; a write that failed may have been done in part.
+ */
+#ifndef VMRUN_BLOCK_FILE_H
+#define VMRUN_BLOCK_FILE_H
+
+#include <sys/uio.h>
+
+#include "util/coroutine.h"
+
+typedef struct BlkFile BlkFile;
+
+/* A place in a scatter list: `skip` bytes into iov[0..count). */
+typedef struct IoBuf {
+    const struct iovec *iov;
+    int count;
+    uint64_t skip;
+} IoBuf;
+
+typedef struct BlkFileOps {
+    const char *name;
+    /* Fill buf with bytes at offset; what lies past the end reads as zeros. */
+    int (*read)(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+    /* May extend the file. */
+    int (*write)(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+    /* The same without waiting; -EAGAIN if it would wait, with nothing done that matters. Optional.
+     */
+    int (*read_nowait)(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+    int (*write_nowait)(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+    /* When it returns 0, every write that had returned before it began survives a power cut. */
+    int (*flush)(BlkFile *file);
+    /* Make the range read as zeros without writing it; -ENOTSUP if that is not cheaper than
+     * writing. unmap: give its space back to the host. */
+    int (*zero)(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap);
+    /* Sets the length. */
+    int (*truncate)(BlkFile *file, uint64_t size);
+    /* The run of data or of hole that begins at offset: *data says which, *bytes (in: the most that
+     * is asked) how long.  Optional: all is data. */
+    int (*extent)(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
+    /* Reserves space for the range without changing what it reads as. Optional. */
+    int (*reserve)(BlkFile *file, uint64_t offset, uint64_t bytes);
+    /* Closes without flushing, and frees. */
+    void (*close)(BlkFile *file);
+} BlkFileOps;
+
+/* Requests under way on ranges of something: an exclusive one waits for all that overlap it, and
+ * all wait for an exclusive one. */
+typedef struct Track {
+    uint64_t start, end;
+    bool exclusive;
+    CoQueue waiting;
+    struct Track *prev, *next;
+} Track;
+typedef struct Tracker {
+    Track *first;
+} Tracker;
+/* Whether a request on the range would have to wait. */
+bool track_busy(const Tracker *tracker, uint64_t start, uint64_t end, bool exclusive);
+/* Waits its turn; t lives on the caller's stack until track_end(). */
+void track_begin(Tracker *tracker, Track *t, uint64_t start, uint64_t end, bool exclusive);
+void track_end(Tracker *tracker, Track *t);
+
+struct BlkFile {
+    const BlkFileOps *ops;
+    CoSched *sched;
+    char *name;
+    uint64_t size; /* the end of what is written or being written */
+    bool readonly;
+    bool sparse;    /* what was never written past the end reads as zeros after an extension */
+    unsigned align; /* of offsets, lengths and memory that ops accept: 1, or O_DIRECT's */
+    Tracker
+        writing; /* with align > 1: writes under way, those exclusive that read before they write */
+};
+
+static inline IoBuf iobuf_skip(IoBuf buf, uint64_t bytes)
+{
+    buf.skip += bytes;
+    return buf;
+}
+/* Turns up to `max` pieces of the next `bytes` into dst; returns how many, and in *total their sum.
+ */
+int iobuf_pieces(IoBuf buf, uint64_t bytes, struct iovec *dst, int max, uint64_t *total);
+void iobuf_copy_out(IoBuf buf, const void *from, uint64_t bytes); /* from -> buf */
+void iobuf_copy_in(IoBuf buf, void *to, uint64_t bytes);          /* buf -> to */
+void iobuf_zero(IoBuf buf, uint64_t bytes);
+bool iobuf_is_zero(IoBuf buf, uint64_t bytes);
+/* Whether all bytes are zero; fast. */
+bool buffer_is_zero(const void *data, size_t bytes);
+/* `bytes` zero bytes to write from, bytes <= ZEROS_BYTES. */
+#define ZEROS_BYTES (64u << 10)
+extern const uint8_t block_zeros[ZEROS_BYTES];
+
+/* What formats call: ops, with alignment, the end of the file and missing ops taken care of. */
+int file_read(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+int file_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+int file_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes);
+int file_pread(BlkFile *file, uint64_t offset, void *data, uint64_t bytes);
+int file_pwrite(BlkFile *file, uint64_t offset, const void *data, uint64_t bytes);
+int file_flush(BlkFile *file);
+/* Writes zeros if there is no cheaper way. */
+int file_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap);
+/* Gives space back; what the range reads as afterwards is undefined.  Never fails for lack of
+ * support. */
+int file_discard(BlkFile *file, uint64_t offset, uint64_t bytes);
+int file_truncate(BlkFile *file, uint64_t size);
+int file_extent(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
+int file_reserve(BlkFile *file, uint64_t offset, uint64_t bytes);
+void file_close(BlkFile *file);
+/* Aligned memory for O_DIRECT (4096); NULL if there is none; free(). */
+void *block_alloc(size_t bytes);
+
+typedef struct HostFileMode {
+    bool writable;
+    bool direct;   /* O_DIRECT: cache=none, directsync */
+    bool no_flush; /* cache=unsafe */
+    bool native;   /* libaio; needs direct */
+    bool share;    /* take no locks, whoever writes it: info -U */
+} HostFileMode;
+
+/* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an
+ * error that names it, and who holds it if it is locked. */
+BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
+/* Creates a file, or empties the one that stands there (a block device keeps its size), locked for
+ * writing before anything of it is touched. */
+BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
+/* An empty file in $TMPDIR (or /var/tmp) that vanishes when closed. */
+BlkFile *host_file_temporary(CoSched *sched, GError **error);
+/* Device and inode, to tell whether two names are one file; false if file is no host file. */
+bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode);
+/* Takes its lock anew, for another use or after it was opened with mode.share; drop: gives it up.
+ * Only host files have locks. */
+bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error);
+/* Bytes that it takes on disk. */
+uint64_t host_file_allocated(const BlkFile *file);
+/* The path without "file:"; points into name. */
+const char *host_file_path(const char *name);
+
+#endif

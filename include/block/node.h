@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Image formats, and the one engine that moves bytes for all of them.
+ *
+ * A format answers where: map() turns a guest offset into an extent (data at a place in the file,
+ * zeros, compressed, or unallocated: see the backing file), alloc() finds room for what has none,
+ * link() makes it visible.  block/io.c does the rest: scatter lists, copy on write, zeros,
+ * decompression, and the order among requests that overlap.
+ *
+ * Calls want the lock of the scheduler's loop.  Those marked (co) may wait: they come from a
+ * coroutine, or block the caller while nothing else uses the node.
+ */
+#ifndef VMRUN_BLOCK_NODE_H
+#define VMRUN_BLOCK_NODE_H
+
+#include "block/file.h"
+#include "util/options.h"
+
+typedef struct BlkNode BlkNode;
+typedef struct BlkFormat BlkFormat;
+
+typedef enum { EXTENT_UNALLOCATED, EXTENT_ZERO, EXTENT_DATA, EXTENT_COMPRESSED } ExtentKind;
+
+typedef struct Extent {
+    ExtentKind kind;
+    bool in_place;  /* DATA: a write may go there: nobody else shares it */
+    uint64_t bytes; /* length from the offset that was asked */
+    uint64_t host;  /* DATA: its place in the file; COMPRESSED: where the compressed bytes begin */
+    uint64_t host_bytes; /* COMPRESSED: how many there are at most */
+    uint64_t within;     /* COMPRESSED: distance of the offset asked from its cluster's begin */
+    BlkNode *node;       /* who answered: the node asked, or one of its backing files */
+} Extent;
+
+/* Room that a format found for a write. */
+typedef struct Alloc {
+    uint64_t start, end; /* guest range that the new clusters hold; contains the write's begin */
+    uint64_t host;       /* where start lies in the file */
+    bool fresh;          /* the room reads as zeros already */
+    bool reused; /* it was the guest range's own room before, and stays it if link() fails */
+} Alloc;
+
+/* map() */
+enum {
+    MAP_NOWAIT = 1, /* -EAGAIN rather than waiting for metadata */
+    MAP_HOLES = 2,  /* ask the host for holes, too: for copying, not for guests */
+};
+/* zero(), discard(), node_write_zeroes() */
+enum {
+    ZERO_MAY_UNMAP = 1, /* may give its space back */
+    DISCARD_FULLY = 2,  /* even so that the backing file shows through again: commit */
+};
+
+/* What check found; a repair counts what it mended in *_fixed and not in the others. */
+typedef struct CheckResult {
+    uint64_t corruptions, leaks, check_errors;
+    uint64_t corruptions_fixed, leaks_fixed;
+    uint64_t image_end, total, allocated, fragmented, compressed;
+} CheckResult;
+enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
+/* Gets one line, without a newline. */
+typedef void CheckReport(void *opaque, const char *line);
+
+/* One line of `info`: a boolean, a number or a text. */
+typedef struct NodeDetail {
+    const char *key; /* "lazy-refcounts" */
+    bool is_text;
+    char *value; /* "false", "16", "zlib" */
+} NodeDetail;
+
+typedef struct NodeSnapshot {
+    char *id, *name;
+    uint64_t vm_state_bytes, vm_clock_ns;
+    uint32_t date_sec, date_nsec;
+    int64_t icount; /* -1: none */
+} NodeSnapshot;
+
+typedef struct CreateOption {
+    const char *name, *help;
+} CreateOption;
+
+/* What create() is to make. */
+typedef struct CreateSpec {
+    uint64_t size;
+    const char *backing, *backing_format; /* NULL: none */
+    const Options *options;               /* -o, checked against the format's table */
+} CreateSpec;
+
+struct BlkFormat {
+    const char *name;
+    size_t node_size; /* of the format's struct, whose first member is a BlkNode */
+    const CreateOption *create_options; /* ends with a NULL name; NULL: cannot be created */
+    bool backing;                       /* images may have a backing file */
+    /* How surely the first bytes are of this format, 0 to 100. */
+    int (*probe)(const uint8_t *head, size_t bytes);
+    /* Reads the header from node->file and sets size, cluster, backing_name... (co) */
+    bool (*open)(BlkNode *node, GError **error);
+    /* A writable image was flushed and is about to be closed in order: clears marks. Optional. (co)
+     */
+    int (*finish)(BlkNode *node);
+    /* Frees what open() made; writes nothing. */
+    void (*close)(BlkNode *node);
+    /* Where [offset, offset + bytes) lies: answers for a first part of it, at least one byte. (co)
+     */
+    int (*map)(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
+    /* Room for a first part of a range that map() called not in_place. (co) */
+    int (*alloc)(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc);
+    /* The room is written (ret 0): point the guest range to it; or it is not: give it back. (co) */
+    int (*link)(BlkNode *node, const Alloc *alloc, int ret);
+    /* Makes whole clusters read as zeros; -ENOTSUP: the engine writes zeros. (co) */
+    int (*zero)(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
+    /* Forgets whole clusters; -ENOTSUP: nothing is done. (co) */
+    int (*discard)(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
+    /* Writes metadata in order, then flushes the file. (co) */
+    int (*flush)(BlkNode *node);
+    /* Called before each request that may change metadata, without any lock: keeps caches small.
+     * (co) */
+    int (*balance)(BlkNode *node);
+    /* Expands a compressed cluster; in a pool thread. */
+    int (*decompress)(const BlkNode *node, const void *in, size_t in_bytes, void *out);
+    /* Stores a whole cluster compressed: `in` is the deflated cluster. (co) */
+    int (*write_compressed)(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);
+    /* Compresses a cluster into out (capacity: cluster - 1): its length, or -ENOSPC if it does not
+     * shrink; in a pool thread. */
+    int (*compress)(const BlkNode *node, const void *in, void *out);
+    bool (*create)(BlkFile *file, const CreateSpec *spec, GError **error); /* (co) */
+    int (*check)(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *report,
+                 void *opaque); /* (co) */
+    /* Number n, false past the end. */
+    bool (*detail)(const BlkNode *node, unsigned n, NodeDetail *detail);
+    const NodeSnapshot *(*snapshot)(const BlkNode *node, unsigned n);
+    bool (*is_dirty)(const BlkNode *node); /* needs a check: not closed in order */
+};
+
+/* How to open. */
+typedef struct NodeMode {
+    HostFileMode file;
+    bool no_backing; /* leave the backing file alone: info, check */
+    bool repair;     /* a damaged image is to be opened all the same: check */
+    bool discard;    /* give freed clusters back to the host */
+    /* Bytes of metadata cached; 0: the default. */
+    uint64_t l2_cache, refcount_cache;
+    /* In place of what the image says; NULL: what it says.  backing "" opens none. */
+    const char *backing, *backing_format;
+} NodeMode;
+
+struct BlkNode {
+    const BlkFormat *fmt;
+    CoSched *sched;
+    BlkFile *file;
+    BlkNode *backing; /* NULL: none, or no_backing */
+    char *name;
+    char *backing_name, *backing_format; /* as the image says; NULL: none */
+    uint64_t size;                       /* what the guest sees, a multiple of 512 */
+    unsigned cluster;                    /* bytes; a power of two */
+    bool readonly;
+    bool probed;    /* nobody said the format */
+    bool temporary; /* an overlay that nobody will see again: -snapshot */
+    NodeMode mode;
+    Tracker requests;
+    struct ExpandedCluster *expanded; /* the last compressed cluster that was read */
+};
+
+/* NULL-terminated. */
+extern const BlkFormat *const block_formats[];
+/* NULL with an error that names the nearest right one. */
+const BlkFormat *format_find(const char *name, GError **error);
+/* The format that the first bytes look like; raw if none. */
+const BlkFormat *format_probe(const uint8_t *head, size_t bytes);
+
+/* Opens an image and its backing chain.  format NULL: probe.  NULL with an error. (co) */
+BlkNode *node_open(CoSched *sched, const char *name, const char *format, const NodeMode *mode,
+                   GError **error);
+/* The same on a file that is open; takes it over, even on failure. */
+BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
+/* Flushes, closes the chain and frees; the result is the flush's. (co) */
+int node_close(BlkNode *node);
+/* Closes and frees without writing anything: what a power cut leaves. */
+void node_abandon(BlkNode *node);
+/* A backing file's name as seen from the image that names it; g_free() it. */
+char *backing_path(const char *image, const char *backing);
+
+/* Offsets and lengths are multiples of 512 within the node. (co) */
+int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
+int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
+int node_flush(BlkNode *node);
+/* Stores one whole cluster (the last one of the image may be short) compressed; falls back to
+ * node_write() if it does not shrink. -ENOTSUP if the format has no compression. (co) */
+int node_write_compressed(BlkNode *node, uint64_t offset, const void *data, uint64_t bytes);
+/* Inline, whole or not at all: -EAGAIN if it would have to wait. */
+int node_read_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+/* Where the guest sees a range: node->fmt->map(), followed down the chain; UNALLOCATED comes out as
+ * ZERO. (co) */
+int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
+/* Forgets the expanded cluster: formats call it when they free or reuse compressed room. */
+void node_forget_expanded(BlkNode *node);
+
+/* Makes an image file.  Without size, a backing file's is taken.  The backing file must open,
+ * unless unchecked. (co) */
+bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec spec,
+                  bool has_size, bool unchecked, GError **error);
+
+#endif
