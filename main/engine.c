@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Chooses the CPU engine. */
+#include "run.h"
+
+#include "accel/engine.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* What -accel auto tries, best first. */
+static const char *const auto_order[] = {"kvm", NULL};
+
+/* The engine of that name if it works here; else NULL, with its reason added to why. */
+static const CpuEngine *try_engine(const char *name, GString *why)
+{
+    const CpuEngine *engine = engine_find(name);
+    g_autofree char *reason = NULL;
+
+    if (!engine)
+        reason = g_strdup("vmrun does not have it yet");
+    else if (engine->probe(&reason))
+        return engine;
+    g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
+                           reason ? reason : "it does not work here");
+    return NULL;
+}
+
+static const CpuEngine *try_accel(const char *name, GString *why)
+{
+    const CpuEngine *engine = NULL;
+
+    if (strcmp(name, "auto"))
+        return try_engine(name, why);
+    for (unsigned i = 0; auto_order[i] && !engine; i++)
+        engine = try_engine(auto_order[i], why);
+    return engine;
+}
+
+static const CpuEngine *choose(const VmConfig *config, const Options **accel, GError **error)
+{
+    g_autoptr(GString) why = g_string_new(NULL);
+    const CpuEngine *engine = NULL;
+
+    if (!config->accels->len)
+        engine = try_accel("auto", why);
+    for (unsigned i = 0; i < config->accels->len && !engine; i++) {
+        *accel = g_ptr_array_index(config->accels, i);
+        engine = try_accel(options_get(*accel, "accel"), why);
+    }
+    if (!engine)
+        fail(error, "no engine can run the guest: %s", why->str);
+    else if (why->len)
+        report_warn("using %s, since %s", engine->name, why->str);
+    return engine;
+}
+
+bool engine_start(VmConfig *config, Machine *machine, GError **error)
+{
+    EngineConfig engine_config = {.cpu_model = config->cpu_model};
+    const CpuEngine *engine = choose(config, &engine_config.accel, error);
+
+    if (!engine)
+        return false;
+    machine->cpu_count = config->cpus;
+    machine->ram_size = config->board.ram_size;
+    return vcpus_init(machine, engine, &engine_config, error);
+}
