@@ -5,6 +5,37 @@
 #include <string.h>
 
 const DeviceClass *const device_classes[] = {
+    /* the board */
+    &pc_board_class,
+    &i440fx_class,
+    &piix3_class,
+    &piix4_pm_class,
+    &i8259_class,
+    &ioapic_class,
+    &lapic_class,
+    &i8254_class,
+    &hpet_class,
+    &mc146818_class,
+    &i8237_class,
+    &i8042_class,
+    &port92_class,
+    &pcspk_class,
+    &fw_cfg_class,
+    /* ports */
+    &isa_serial_class,
+    &isa_parallel_class,
+    /* disks */
+    &piix3_ide_class,
+    &ide_hd_class,
+    &ide_cd_class,
+    &isa_fdc_class,
+    /* screens */
+    &vga_class,
+    /* for tests and debugging */
+    &isa_debugcon_class,
+    &isa_debug_exit_class,
+    &pc_testdev_class,
+    &pci_testdev_class,
     NULL,
 };
 

@@ -116,7 +116,6 @@ static void reset_all(Machine *machine)
 void machine_start(Machine *machine, bool start)
 {
     reset_all(machine);
-    machine->resets = 0;
     if (start)
         run(machine);
 }

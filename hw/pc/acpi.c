@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "dsdt.hex"
+#include "hw/intc/ioapic.h"
+#include "hw/timer/hpet.h"
 #include "pc_private.h"
 #include "util/bytes.h"
 

@@ -12,17 +12,22 @@
 #include "util/bytes.h"
 #include "util/error.h"
 
-/* Where the pieces go: as other loaders do it, because kernels rely on it. */
-#define SETUP_ADDR   0x10000u
-#define CMDLINE_ADDR 0x20000u
-#define KERNEL_HIGH  0x100000u
-#define KERNEL_LOW   0x10000u /* zImage */
-#define CMDLINE_ROOM 0x10000u
+/* Where the pieces go: as other loaders do it, because kernels rely on it.  Before protocol 2.02
+ * the command line is named by its offset from the setup block, which then stands at 0x90000. */
+#define SETUP_ADDR       0x10000u
+#define CMDLINE_ADDR     0x20000u
+#define OLD_SETUP_ADDR   0x90000u
+#define OLD_CMDLINE_ADDR 0x99000u
+#define KERNEL_HIGH      0x100000u
+#define KERNEL_LOW       0x10000u /* zImage */
+#define CMDLINE_ROOM     0x10000u
 /* Left free below the end of low RAM for firmware's tables. */
 #define FIRMWARE_ROOM 0x40000u
 
 /* Offsets in the setup header. */
 enum {
+    OLD_CL_MAGIC = 0x20,
+    OLD_CL_OFFSET = 0x22,
     SETUP_SECTS = 0x1f1,
     VID_MODE = 0x1fa,
     HEADER_MAGIC = 0x202,
@@ -35,7 +40,6 @@ enum {
     CMD_LINE_PTR = 0x228,
     INITRD_ADDR_MAX = 0x22c,
     CMDLINE_SIZE = 0x238,
-    HEADER_END = 0x23c,
 };
 enum { LOADED_HIGH = 0x01, CAN_USE_HEAP = 0x80 };
 #define LOADER_UNKNOWN 0xff
@@ -130,14 +134,22 @@ static bool set_command_line(const PcConfig *config, uint8_t *setup, KernelImage
         return false;
     st16_le(setup + VID_MODE, mode);
     image->cmdline = g_bytes_new(append, strlen(append) + 1);
-    image->cmdline_addr = CMDLINE_ADDR;
     if (protocol >= 0x202) {
-        st32_le(setup + CMD_LINE_PTR, CMDLINE_ADDR);
-    } else { /* offset from the setup block, marked in the boot sector */
-        st16_le(setup + 0x20, 0xa33f);
-        st16_le(setup + 0x22, CMDLINE_ADDR - SETUP_ADDR);
+        st32_le(setup + CMD_LINE_PTR, image->cmdline_addr);
+    } else {
+        st16_le(setup + OLD_CL_MAGIC, 0xa33f);
+        st16_le(setup + OLD_CL_OFFSET, (uint16_t)(image->cmdline_addr - image->setup_addr));
     }
     return true;
+}
+
+static void place_linux(const uint8_t *setup, KernelImage *image)
+{
+    bool high = setup[LOADFLAGS] & LOADED_HIGH;
+    bool old = !high || ld16_le(setup + PROTOCOL) < 0x202;
+    image->kernel_addr = high ? KERNEL_HIGH : KERNEL_LOW;
+    image->setup_addr = old ? OLD_SETUP_ADDR : SETUP_ADDR;
+    image->cmdline_addr = old ? OLD_CMDLINE_ADDR : CMDLINE_ADDR;
 }
 
 static bool load_linux(GBytes *file, const PcConfig *config, uint64_t low_ram, KernelImage *image,
@@ -154,24 +166,17 @@ static bool load_linux(GBytes *file, const PcConfig *config, uint64_t low_ram, K
         return fail(error, "-kernel: '%s' is cut short: %zu bytes of set-up, nothing behind",
                     config->kernel, (size_t)setup_size);
     g_autofree uint8_t *setup = g_memdup2(data, setup_size);
-    bool high = setup[LOADFLAGS] & LOADED_HIGH;
-    image->setup_addr = SETUP_ADDR;
-    image->kernel_addr = high ? KERNEL_HIGH : KERNEL_LOW;
-    if (!high)
-        return fail(error,
-                    "-kernel: '%s' is a zImage, which loads where the loader stands: "
-                    "build a bzImage",
-                    config->kernel);
-    if (image->kernel_addr + (size - setup_size) > low_ram)
+    place_linux(setup, image);
+    uint64_t kernel_end = image->kernel_addr + (size - setup_size);
+    if (kernel_end > (image->kernel_addr == KERNEL_LOW ? OLD_SETUP_ADDR : low_ram))
         return fail(error, "-kernel: '%s' does not fit into memory: raise -m", config->kernel);
     setup[TYPE_OF_LOADER] = LOADER_UNKNOWN;
     if (ld16_le(setup + PROTOCOL) >= 0x201) {
         setup[LOADFLAGS] |= CAN_USE_HEAP;
-        st16_le(setup + HEAP_END_PTR, CMDLINE_ADDR - SETUP_ADDR - 0x200);
+        st16_le(setup + HEAP_END_PTR, (uint16_t)(image->cmdline_addr - image->setup_addr - 0x200));
     }
     if (!set_command_line(config, setup, image, error) ||
-        !place_linux_initrd(config, low_ram, setup, image->kernel_addr + (size - setup_size), image,
-                            error))
+        !place_linux_initrd(config, low_ram, setup, kernel_end, image, error))
         return false;
     image->kernel = g_bytes_new_from_bytes(file, setup_size, size - setup_size);
     image->setup = g_bytes_new_take(g_steal_pointer(&setup), setup_size);
@@ -182,16 +187,15 @@ static bool load_linux(GBytes *file, const PcConfig *config, uint64_t low_ram, K
 
 extern const uint8_t bootrom_start[], bootrom_end[];
 
-static void add_rom(Device *fw_cfg)
+static bool add_rom(Device *fw_cfg, GError **error)
 {
     size_t size = (size_t)(bootrom_end - bootrom_start);
-    uint8_t *rom = g_memdup2(bootrom_start, size);
+    g_autofree uint8_t *rom = g_memdup2(bootrom_start, size);
     uint8_t sum = 0;
     for (size_t i = 0; i < size; i++)
         sum = (uint8_t)(sum + rom[i]);
     rom[size - 1] = (uint8_t)(rom[size - 1] - sum);
-    g_autoptr(GBytes) bytes = g_bytes_new_take(rom, size);
-    fw_cfg_add_file(fw_cfg, "genroms/vmrunboot.bin", bytes);
+    return fw_cfg_add_file(fw_cfg, KERNEL_ROM_FILE, rom, size, error);
 }
 
 /* A missing piece is one of size 0, which the ROM skips. */
@@ -201,10 +205,10 @@ static void add_piece(Device *fw_cfg, unsigned addr_key, uint32_t addr, unsigned
     fw_cfg_add_u32(fw_cfg, (uint16_t)addr_key, addr);
     fw_cfg_add_u32(fw_cfg, (uint16_t)size_key, data ? (uint32_t)g_bytes_get_size(data) : 0);
     if (data)
-        fw_cfg_add_bytes(fw_cfg, (uint16_t)data_key, data);
+        fw_cfg_add_shared(fw_cfg, (uint16_t)data_key, data);
 }
 
-static void give(Device *fw_cfg, const KernelImage *image)
+static bool give(Device *fw_cfg, const KernelImage *image, GError **error)
 {
     add_piece(fw_cfg, FW_CFG_KERNEL_ADDR, image->kernel_addr, FW_CFG_KERNEL_SIZE,
               FW_CFG_KERNEL_DATA, image->kernel);
@@ -215,7 +219,7 @@ static void give(Device *fw_cfg, const KernelImage *image)
     add_piece(fw_cfg, FW_CFG_SETUP_ADDR, image->setup_addr, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA,
               image->setup);
     fw_cfg_add_u32(fw_cfg, FW_CFG_KERNEL_ENTRY, image->entry);
-    add_rom(fw_cfg);
+    return add_rom(fw_cfg, error);
 }
 
 static void image_clear(KernelImage *image)
@@ -242,8 +246,7 @@ bool kernel_load(Device *fw_cfg, const PcConfig *config, uint64_t low_ram, GErro
     else
         ok = fail(error, "-kernel: '%s' is no bzImage, multiboot or PVH (ELF) kernel",
                   config->kernel);
-    if (ok)
-        give(fw_cfg, &image);
+    ok = ok && give(fw_cfg, &image, error);
     image_clear(&image);
     return ok;
 }

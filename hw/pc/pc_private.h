@@ -3,12 +3,30 @@
 #ifndef VMRUN_HW_PC_PRIVATE_H
 #define VMRUN_HW_PC_PRIVATE_H
 
+#include "hw/core/isa.h"
+#include "hw/intc/ioapic.h"
 #include "hw/pc/pc.h"
+
+/* The board itself: the wires between ISA lines, HPET and the interrupt controllers. */
+typedef struct PcBoard {
+    Device dev;
+    const PcConfig *config;
+    Device *pic, *rtc, *fdc, *fw_cfg;
+    uint64_t low_ram; /* end of RAM below 4 GiB */
+    Region bios;
+    IrqLine pic_pins[ISA_IRQS], ioapic_pins[IOAPIC_PINS];
+    uint32_t isa_lines, hpet_lines; /* levels by IOAPIC pin */
+} PcBoard;
+
+/* -boot's order letters into CMOS. */
+void pc_set_boot_order(PcBoard *board, const char *order);
+/* -rtc into the clock's properties, before it is realized. */
+bool pc_set_rtc(Device *rtc, const PcRtc *config, GError **error);
+/* CMOS, fw_cfg, ACPI, SMBIOS, boot order, kernel; after all devices. */
+bool pc_add_firmware_tables(PcBoard *board, GError **error);
 
 /* Where firmware may place BARs below 4 GiB: from the end of low RAM to the IOAPIC. */
 #define PCI_WINDOW_LAST 0xfebfffffu
-#define IOAPIC_BASE     0xfec00000u
-#define HPET_BASE       0xfed00000u
 #define LAPIC_BASE      0xfee00000u
 
 /* What the board has, as its ACPI tables tell it.  Bits are those of dsdt.asl. */
@@ -39,6 +57,7 @@ void acpi_build(const AcpiConfig *config, GByteArray *rsdp, GByteArray *tables, 
 bool smbios_build(Machine *machine, const PcConfig *config, uint64_t low_ram, GByteArray *anchor,
                   GByteArray *tables, GError **error);
 
+#define KERNEL_ROM_FILE "genroms/vmrunboot.bin"
 /* -kernel: reads and checks the files, gives them to fw_cfg and adds the boot ROM that starts them
  * (hw/pc/bootrom.S).  low_ram: end of RAM below 4 GiB. */
 bool kernel_load(Device *fw_cfg, const PcConfig *config, uint64_t low_ram, GError **error);

@@ -5,6 +5,8 @@
 
 #include "hw/core/device.h"
 
+/* hw/pc */
+extern const DeviceClass pc_board_class; /* "pc": the wiring */
 /* hw/intc */
 extern const DeviceClass i8259_class;  /* "isa-i8259": the pair */
 extern const DeviceClass ioapic_class; /* "ioapic" */
@@ -23,6 +25,8 @@ extern const DeviceClass isa_debugcon_class; /* "isa-debugcon" */
 extern const DeviceClass i8042_class; /* "i8042": with PS/2 keyboard and mouse */
 /* hw/ide, hw/floppy */
 extern const DeviceClass piix3_ide_class; /* "piix3-ide" */
+extern const DeviceClass ide_hd_class;    /* "ide-hd" */
+extern const DeviceClass ide_cd_class;    /* "ide-cd" */
 extern const DeviceClass isa_fdc_class;   /* "isa-fdc" */
 /* hw/display */
 extern const DeviceClass vga_class; /* "VGA": standard VGA with Bochs VBE on PCI */

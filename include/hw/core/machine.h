@@ -60,6 +60,11 @@ typedef struct EngineHooks {
     /* The IOAPIC's redirection table changed: pin, message, masked (for EOI routing, irqfd). */
     void (*ioapic_route)(Machine *machine, unsigned pin, uint64_t address, uint32_t data,
                          bool masked, bool level);
+    /* Sends the message whenever fd (an eventfd, the caller's) is written, without an exit; returns
+     * a handle, or -1 if the engine cannot.  irqfd_set changes the message, irqfd_remove ends it. */
+    int (*irqfd_add)(Machine *machine, int fd, uint64_t address, uint32_t data);
+    void (*irqfd_set)(Machine *machine, int handle, uint64_t address, uint32_t data);
+    void (*irqfd_remove)(Machine *machine, int handle);
     /* The vCPU whose thread this is, or NULL. */
     Vcpu *(*current)(Machine *machine);
 } EngineHooks;
@@ -101,7 +106,7 @@ struct Machine {
     LoopBh *request_bh;
     void (*powerdown)(void *opaque);
     void *powerdown_opaque;
-    unsigned resets; /* done so far */
+    unsigned resets; /* done so far, the one at start included */
     void *board;     /* hw/pc's own */
 };
 

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""GRUB from Debian's packages on KVM: from a qcow disk, a qcow2 overlay, a CD and a floppy; its menu and
+shell under sendkey; programs that it starts.  Pictures are left in VMRUN_PICTURES.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from vmrun_test import Vm, check, need, need_kvm, run_tests  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPTS = os.path.join(HERE, "..", "..", "scripts")
+IMG = os.environ["VMRUN_IMG"]
+PICTURES = os.environ.get("VMRUN_PICTURES", tempfile.gettempdir())
+WORK = tempfile.TemporaryDirectory(prefix="vmrun-boot-")
+os.makedirs(PICTURES, exist_ok=True)
+
+
+def picture(name):
+    return os.path.join(PICTURES, name + ".png")
+
+
+def grub_disk():
+    path = os.path.join(WORK.name, "grub.qcow")
+    if not os.path.exists(path):
+        need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin")
+        need("mformat", "mtools")
+        need("grub-mkimage", "grub-common")
+        subprocess.run([os.path.join(SCRIPTS, "make-grub-disk"), "--img-tool", IMG, "--timeout", "600",
+                        path], check=True)
+    return path
+
+
+def colours(screen):
+    """How many different colours a picture has."""
+    width, height, data = screen
+    return len({data[i:i + 3] for i in range(0, width * height * 3, 3)})
+
+
+def shell(vm, command, expect, limit=60):
+    """Types a command into GRUB's shell and waits for its answer on the serial port."""
+    start = len(vm.serial())
+    vm.keys(command + "\n")
+    vm.wait_serial(expect, start, limit)
+
+
+def menu(vm):
+    vm.wait_serial(r"Power off")
+    vm.wait_serial(r"automatically")
+
+
+def test_disk():
+    need_kvm()
+    with Vm("-accel", "kvm", "-hda", grub_disk(), "-m", "1024") as vm:
+        menu(vm)
+        before = vm.screendump(picture("grub-menu"))
+        check(before[:2] == (720, 400), f"GRUB's text screen is {before[:2]}, not 720x400")
+        start = len(vm.serial())
+        vm.monitor("sendkey down")
+        vm.wait(lambda: len(vm.serial()) > start, "redrawn menu", 20)
+        time.sleep(1)
+        after = vm.screendump(picture("grub-menu-moved"))
+        check(before[2] != after[2], "the bar did not move")
+        vm.monitor("sendkey up")
+        vm.keys("c")
+        vm.wait_serial(r"grub> ")
+        shell(vm, "ls", r"\(hd0,msdos1\)")
+        shell(vm, "lspci", r"8086:7010")
+        shell(vm, "lsacpi", r"(?s)FACP.*APIC")
+        vm.screendump(picture("grub-shell"))
+        check("qcow" in vm.monitor("info block"), "info block names the format")
+        answer = vm.monitor("info registers")
+        check("CR0=" in answer, f"info registers: {answer}")
+
+
+def test_program():
+    need_kvm()
+    need("/boot/invaders.exec", "grub-invaders")
+    with Vm("-accel", "kvm", "-hda", grub_disk(), "-m", "1024") as vm:
+        menu(vm)
+        text = vm.screendump()
+        vm.monitor("sendkey ret")
+
+        def started():
+            screen = vm.screendump(picture("invaders"))
+            return screen[2] != text[2] and colours(screen) >= 3 and screen
+        vm.wait(started, "picture of the game", 120)
+        time.sleep(3)
+        first = vm.screendump(picture("invaders"))
+        vm.wait(lambda: vm.screendump()[2] != first[2], "moving invaders", 60)
+
+
+def test_overlay():
+    need_kvm()
+    base, overlay = os.path.join(WORK.name, "base.qcow2"), os.path.join(WORK.name, "top.qcow2")
+    subprocess.run([IMG, "convert", "-O", "qcow2", grub_disk(), base], check=True)
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay],
+                   check=True)
+    with Vm("-accel", "kvm", "-hda", overlay, "-m", "256") as vm:
+        menu(vm)
+        vm.screendump(picture("grub-overlay"))
+    subprocess.run(["qemu-img", "check", "-q", overlay], check=True)
+
+
+def rescue(name, *arguments):
+    need_kvm()
+    with Vm("-accel", "kvm", "-m", "256", *arguments) as vm:
+        # The rescue images talk to the screen only: their shell answers what is typed.
+        def prompt():
+            screen = vm.screendump(picture(name))
+            return screen[:2] == (640, 480) or colours(screen) >= 2 and bright(screen) > 500
+        vm.wait(prompt, "screen of GRUB", 240)
+        previous = None
+        for _ in range(240):  # until two pictures a second apart are equal: it waits for a key
+            screen = vm.screendump(picture(name))
+            if previous and screen[2] == previous[2] and "GRUB" in screen_text(vm):
+                break
+            previous = screen
+            time.sleep(1)
+        check("GRUB" in screen_text(vm), f"no GRUB on the screen: {screen_text(vm)!r}")
+        before = vm.screendump()
+        vm.keys("lspci\n")
+        vm.wait(lambda: "8086:1237" in screen_text(vm) or vm.screendump()[2] != before[2],
+                "answer of lspci", 60)
+        time.sleep(2)
+        vm.screendump(picture(name + "-lspci"))
+        check("8086:7000" in screen_text(vm), f"no lspci on the screen: {screen_text(vm)!r}")
+
+
+def bright(screen):
+    return sum(1 for i in range(0, len(screen[2]), 3) if screen[2][i] > 128)
+
+
+def screen_text(vm):
+    """The characters of the text screen at 0xb8000, by the monitor."""
+    words = []
+    for line in vm.monitor("xp /4000xb 0xb8000").splitlines():
+        words += [int(word, 16) for word in line.split(":", 1)[1].split()]
+    letters = [chr(c) if 32 <= c < 127 else " " for c in words[0::2]]
+    return "\n".join("".join(letters[i:i + 80]).rstrip() for i in range(0, len(letters), 80))
+
+
+def test_cd():
+    need("/usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-pc")
+    rescue("grub-cd", "-cdrom", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+
+
+def test_floppy():
+    need("/usr/lib/grub-rescue/grub-rescue-floppy.img", "grub-rescue-pc")
+    rescue("grub-floppy", "-fda", "/usr/lib/grub-rescue/grub-rescue-floppy.img", "-snapshot")
+
+
+if __name__ == "__main__":
+    run_tests([("grub from a qcow disk: menu, sendkey, shell", test_disk),
+               ("a program that GRUB starts", test_program),
+               ("grub from a qcow2 overlay", test_overlay),
+               ("grub from a CD", test_cd),
+               ("grub from a floppy", test_floppy)])
