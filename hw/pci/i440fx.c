@@ -52,7 +52,7 @@ struct I440fx {
     Region pci_memory, low_ram, high_ram, vga_window;
     Region smm_root, smm_memory, smm_ram;
     Region config_address_io, config_data_io;
-    Region bios_low;
+    Region bios_low, empty;
     PamSegment pam[PAM_SEGMENTS];
     AddressSpace pci_space; /* what write-only segments read */
 };
@@ -209,10 +209,16 @@ static void init_smm(I440fx *s)
     region_add_overlap(&s->smm_root, VGA_BASE, &s->smm_ram, 1);
 }
 
+/* PCI answers nothing where no device is: without this, RAM below the overlays would shine through.
+ */
+static const RegionOps empty_ops = {.max_size = 8};
+
 static void init_memory(I440fx *s)
 {
     Machine *m = s->pci.dev.machine;
     region_remove(m->ram);
+    region_init_io(&s->empty, "pci-empty", ONE_MIB - VGA_BASE, &empty_ops, s, NULL);
+    region_add_overlap(&s->pci_memory, VGA_BASE, &s->empty, -1);
     region_add_overlap(&m->mem_root, 0, &s->pci_memory, -1);
     region_init_alias(&s->low_ram, "ram-below-4g", m->ram, 0, s->below_4g);
     region_add(&m->mem_root, 0, &s->low_ram);
@@ -285,6 +291,7 @@ static void fini(Device *dev)
     region_fini(&s->config_address_io);
     region_fini(&s->config_data_io);
     region_fini(&s->bios_low);
+    region_fini(&s->empty);
     region_fini(&s->vga_window);
     region_fini(&s->low_ram);
     region_fini(&s->high_ram);
@@ -354,6 +361,7 @@ static const StateField fields[] = {
     STATE_HOST(I440fx, config_address_io),
     STATE_HOST(I440fx, config_data_io),
     STATE_HOST(I440fx, bios_low),
+    STATE_HOST(I440fx, empty),
     STATE_HOST(I440fx, pam),
     STATE_HOST(I440fx, pci_space),
     STATE_END,
