@@ -7,6 +7,7 @@
 #ifndef VMRUN_ACCEL_ENGINE_H
 #define VMRUN_ACCEL_ENGINE_H
 
+#include "cpu/model.h"
 #include "cpu/state.h"
 #include "hw/core/vcpu.h"
 #include "util/options.h"
@@ -31,25 +32,31 @@ typedef struct CpuEngine {
     /* Sets up the VM and fills machine->hooks; before devices are created.  machine->cpu_count and
      * ram_size are set. */
     bool (*init)(Machine *machine, const EngineConfig *config, GError **error);
-    /* One CPU, from its own thread or before it starts.  cpu->index and apic_id are set. */
+    /* One CPU, from its own thread; all CPUs at once, without the main lock.  cpu->index and
+     * apic_id are set. */
     bool (*cpu_init)(Vcpu *cpu, GError **error);
     /* Enters the guest until an exit that the thread must look at.  Called without the main lock.
-     * Port and memory exits are handled inside (dispatch_pio, as_read, as_write). */
+     * Port and memory exits are handled inside (dispatch_pio, as_read, as_write).  Returns when one
+     * of VCPU_REQ_CONTROL is requested, the instruction under way completed.  NULL: an engine
+     * without CPU threads. */
     RunResult (*run)(Vcpu *cpu);
-    /* Makes run() return soon; any thread. */
+    /* Makes run() look at the requests soon; any thread. */
     void (*kick)(Vcpu *cpu);
     /* Copies the CPU's state out or in; CPU stopped, or its own thread. */
     bool (*pull)(Vcpu *cpu, CpuState *state);
     bool (*push)(Vcpu *cpu, const CpuState *state);
     /* Power-on state; own thread or stopped. */
     void (*cpu_reset)(Vcpu *cpu);
+    /* From its own thread, which then ends.  After a failed cpu_init, too. */
     void (*cpu_fini)(Vcpu *cpu);
     void (*fini)(Machine *machine);
+    /* All vCPUs have just stopped (true), or are about to go (false); main lock.  May be NULL. */
+    void (*pause_changed)(Machine *machine, bool paused);
     /* `info kvm` and the like; may be NULL. */
     void (*describe)(Machine *machine, GString *out);
 } CpuEngine;
 
-extern const CpuEngine kvm_engine, test_engine;
+extern const CpuEngine kvm_engine, qtest_engine;
 /* NULL-terminated. */
 extern const CpuEngine *const cpu_engines[];
 const CpuEngine *engine_find(const char *name);
@@ -60,14 +67,11 @@ bool vcpus_init(Machine *machine, const CpuEngine *engine, const EngineConfig *c
 /* Stops the threads and frees everything. */
 void vcpus_fini(Machine *machine);
 const CpuEngine *machine_engine(Machine *machine);
-/* Runs fn(cpu, opaque) in the CPU's thread outside the guest, and waits. Main lock held; it is given
- * up while waiting. */
+/* Runs fn(cpu, opaque) in the CPU's thread outside the guest, and waits. Main lock held; it is
+ * given up while waiting. */
 void vcpu_run_on(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *opaque), void *opaque);
 /* The state of a CPU, wherever it is (pauses it shortly).  Main lock. */
 bool vcpu_get_state(Vcpu *cpu, CpuState *state);
 bool vcpu_set_state(Vcpu *cpu, const CpuState *state);
-
-/* -cpu help. */
-void cpu_models_describe(GString *out);
 
 #endif

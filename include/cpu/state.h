@@ -10,13 +10,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI }; /* then R8 .. R15 */
+/* Indices of CpuState.gpr; R8 to R15 follow. */
+enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
 
 typedef struct CpuSegment {
     uint16_t selector;
     /* Access rights as bits 8..23 of a descriptor's second word shifted down by 8: type, S, DPL, P,
-     * (limit bits zero), AVL, L, D/B, G.  Bit 15 of `attr` unused. */
+     * four zero bits where the limit stands, AVL, L, D/B, G. */
     uint16_t attr;
     uint32_t limit; /* in bytes, granularity applied */
     uint64_t base;
@@ -40,7 +41,7 @@ typedef struct CpuMsr {
     uint64_t value;
 } CpuMsr;
 
-#define CPU_MSRS_MAX 96
+#define CPU_MSRS_MAX  256
 #define CPU_XSAVE_MAX 4096
 
 typedef struct CpuState {
@@ -73,6 +74,9 @@ typedef struct CpuState {
     CpuMsr msrs[CPU_MSRS_MAX];
 } CpuState;
 
+/* Power-on state (Intel SDM vol. 3, 9.1.1): signature is what RDX holds (CPUID 1, EAX); all but the
+ * bootstrap processor wait for a SIPI. No MSRs; the local APIC's id is apic_id. */
+void cpu_state_reset(CpuState *state, bool bootstrap, uint32_t apic_id, uint32_t signature);
 /* `info registers`: QEMU's layout. cpu_index is printed first. */
 void cpu_state_describe(const CpuState *state, unsigned cpu_index, GString *out);
 /* Translates a linear address by the guest's page tables; false if not mapped.  read(opaque, addr,

@@ -16,12 +16,12 @@ enum {
     VCPU_REQ_NMI = 1 << 1,
     VCPU_REQ_SMI = 1 << 2,
     VCPU_REQ_INIT = 1 << 3,
-    VCPU_REQ_SIPI = 1 << 4,  /* vector in sipi_vector */
-    VCPU_REQ_STOP = 1 << 5,  /* pause_all() */
-    VCPU_REQ_EXIT = 1 << 6,  /* leave the thread */
-    VCPU_REQ_WORK = 1 << 7,  /* vcpu_run_on() has queued work */
-    VCPU_REQ_APIC = 1 << 8,  /* userspace LAPIC: a vector may be deliverable */
-    VCPU_REQ_PARK = 1 << 9,  /* the engine keeps it out of the guest for a moment */
+    VCPU_REQ_SIPI = 1 << 4, /* vector in sipi_vector */
+    VCPU_REQ_STOP = 1 << 5, /* pause_all() */
+    VCPU_REQ_EXIT = 1 << 6, /* leave the thread */
+    VCPU_REQ_WORK = 1 << 7, /* vcpu_run_on() has queued work */
+    VCPU_REQ_APIC = 1 << 8, /* userspace LAPIC: a vector may be deliverable */
+    VCPU_REQ_PARK = 1 << 9, /* the engine keeps it out of the guest for a moment */
 };
 /* What the generic thread answers itself; an engine's run() returns when one of them is set. */
 #define VCPU_REQ_CONTROL (VCPU_REQ_STOP | VCPU_REQ_EXIT | VCPU_REQ_WORK)
@@ -31,6 +31,9 @@ struct Vcpu {
     unsigned index;
     uint32_t apic_id;
     uint32_t requests; /* atomic */
+    /* Requests that do not end this HLT (INTR while IF is clear); set by run() before it returns
+     * RUN_HALTED. */
+    uint32_t halt_masked;
     uint8_t sipi_vector;
     bool halted;    /* waits in HLT or for a SIPI; atomic */
     bool stopped;   /* outside the guest, acknowledged STOP; main lock */
