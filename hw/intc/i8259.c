@@ -3,9 +3,9 @@
  * Two 8259A programmable interrupt controllers, cascaded through IR2 as in every PC.
  *
  * Follows Intel's 8259A datasheet (231468) and, for ELCR, the 82371SB (PIIX3) datasheet, 2.5.
- * Two liberties, both shared with other emulators of this board:
- *   - an edge stays latched when its line drops before the acknowledge, so that a device may pulse;
- *   - the master takes IR2 as a level, so that no request of the slave is lost between two edges.
+ * One liberty, shared with other emulators of this board: an edge stays latched when its line drops
+ * before the acknowledge, so that a device may pulse its line.  That holds for IR2, too, which is
+ * latched as long as the slave requests, so that none of its requests falls between two edges.
  */
 #include "hw/intc/i8259.h"
 
@@ -67,11 +67,6 @@ static bool pic_cascades(const Pic *pic)
     return pic->master && !pic->single;
 }
 
-static uint8_t pic_level_inputs(const Pic *pic)
-{
-    return pic->elcr | (pic_cascades(pic) ? 1 << CASCADE : 0);
-}
-
 static unsigned pic_input_of_rank(const Pic *pic, unsigned rank)
 {
     return (pic->lowest + 1 + rank) & 7;
@@ -103,7 +98,7 @@ static void pic_set_line(Pic *pic, unsigned input, bool level)
     uint8_t bit = 1 << input;
     bool rises = level && !(pic->lines & bit);
     pic->lines = level ? pic->lines | bit : pic->lines & ~bit;
-    if (pic_level_inputs(pic) & bit)
+    if (pic->elcr & bit)
         pic->irr = level ? pic->irr | bit : pic->irr & ~bit;
     else if (rises)
         pic->irr |= bit;
@@ -111,7 +106,7 @@ static void pic_set_line(Pic *pic, unsigned input, bool level)
 
 static void pic_serve(Pic *pic, unsigned input)
 {
-    pic->irr &= ~(1 << input) | pic_level_inputs(pic);
+    pic->irr &= ~(1 << input) | pic->elcr;
     if (!pic->auto_eoi)
         pic->isr |= 1 << input;
     else if (pic->rotate_on_aeoi)
@@ -131,12 +126,12 @@ static uint8_t pic_poll(Pic *pic)
 
 static void pic_write_icw1(Pic *pic, uint8_t value)
 {
-    pic->single = value & ICW1_SNGL;
-    pic->irr = pic->lines & pic_level_inputs(pic); /* the edge latches are cleared */
+    pic->irr = pic->lines & pic->elcr; /* the edge latches are cleared */
     pic->isr = pic->imr = 0;
     pic->lowest = 7;
     pic->auto_eoi = pic->rotate_on_aeoi = pic->special_mask = pic->fully_nested = false;
     pic->poll = pic->read_isr = false;
+    pic->single = value & ICW1_SNGL;
     pic->needs_icw4 = value & ICW1_IC4;
     pic->next_icw = 2;
     if (!pic->needs_icw4)
@@ -236,8 +231,8 @@ static void pic_write_elcr(Pic *pic, uint8_t value)
 
 static void i8259_update(I8259 *s)
 {
-    if (pic_cascades(&s->chip[0]))
-        pic_set_line(&s->chip[0], CASCADE, pic_pending(&s->chip[1]) >= 0);
+    if (pic_cascades(&s->chip[0]) && pic_pending(&s->chip[1]) >= 0)
+        s->chip[0].irr |= 1 << CASCADE;
     bool level = pic_pending(&s->chip[0]) >= 0;
     if (level == s->intr_level)
         return;
