@@ -126,7 +126,7 @@ bool console_key(Console *c, KeyCode key, bool shift, bool ctrl)
         {"left", "\033[D"},    {"home", "\033[H"}, {"end", "\033[F"},     {"insert", "\033[2~"},
         {"delete", "\033[3~"},
     };
-    const char *name = key_name(key);
+    const char *name = key_to_name(key);
     int page = (int)c->vt.rows / 2;
     if (!name)
         return false;

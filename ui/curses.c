@@ -8,16 +8,14 @@
  */
 #define NCURSES_WIDECHAR 1
 #include <curses.h>
-#include <errno.h>
+#undef KEY_PRINT /* curses' Print key; ours is a position */
 #include <locale.h>
-#include <signal.h>
 #include <string.h>
-#include <term.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "backend.h"
 #include "console.h"
+#include "curses_restore.h"
 #include "font.h"
 #include "hw/core/machine.h"
 #include "util/error.h"
@@ -37,62 +35,6 @@ static struct {
     bool draw_all;
     bool bright; /* sixteen foreground colours; else bold stands for bright */
 } ui;
-
-static void tick(void *opaque);
-
-/* ---- Giving the terminal back ---- */
-
-static struct {
-    volatile sig_atomic_t armed;
-    struct termios termios;
-    char text[128]; /* leaves the alternate screen, colours off, cursor on */
-    size_t length;
-} restore;
-
-static void restore_on_signal(int number)
-{
-    if (restore.armed) {
-        restore.armed = 0;
-        if (write(STDOUT_FILENO, restore.text, restore.length) < 0)
-            restore.length = 0;
-        tcsetattr(STDIN_FILENO, TCSANOW, &restore.termios);
-    }
-    raise(number); /* SA_RESETHAND: now it is fatal */
-}
-
-static void restore_at_exit(void)
-{
-    if (!restore.armed)
-        return;
-    restore.armed = 0;
-    endwin();
-}
-
-static void prepare_restore(void)
-{
-    static const char *const capabilities[] = {"sgr0", "cnorm", "rmkx", "rmcup"};
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    static bool exit_registered;
-    restore.length = 0;
-    for (unsigned i = 0; i < G_N_ELEMENTS(capabilities); i++) {
-        const char *text = tigetstr(capabilities[i]);
-        if (!text || text == (char *)-1 || restore.length + strlen(text) > sizeof(restore.text))
-            continue;
-        memcpy(restore.text + restore.length, text, strlen(text));
-        restore.length += strlen(text);
-    }
-    struct sigaction action = {.sa_handler = restore_on_signal, .sa_flags = (int)SA_RESETHAND};
-    for (unsigned i = 0; i < G_N_ELEMENTS(fatal); i++) {
-        struct sigaction old;
-        /* Someone who handles the signal already goes on doing so. */
-        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-            sigaction(fatal[i], &action, NULL);
-    }
-    if (!exit_registered)
-        atexit(restore_at_exit);
-    exit_registered = true;
-    restore.armed = 1;
-}
 
 /* ---- Drawing ---- */
 
@@ -192,8 +134,6 @@ static void updated(void *opaque, unsigned x, unsigned y, unsigned width, unsign
     ui.changed += (uint64_t)width * height;
 }
 
-static void show(unsigned number);
-
 static void switched(void *opaque, const Surface *surface)
 {
     if (!surface) {
@@ -221,17 +161,10 @@ static void show(unsigned number)
 
 static void title_changed(void *opaque, Machine *machine, MachineStatus status)
 {
-    if (!ui.active)
-        return;
     static const UiOptions none;
     g_autofree char *title = ui_title(machine, &none);
-    const char *to = tigetstr("tsl"), *from = tigetstr("fsl");
-    if (to && to != (char *)-1 && from && from != (char *)-1) {
-        putp(tiparm(to, 0));
-        putp(title);
-        putp(from);
-        fflush(stdout);
-    }
+    if (ui.active)
+        curses_set_title(title);
 }
 
 /* ---- Keys ---- */
@@ -399,13 +332,13 @@ static bool start(Machine *machine, const UiOptions *options, GError **error)
 {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return fail(error, "-display curses: standard input and output must be a terminal");
-    tcgetattr(STDIN_FILENO, &restore.termios);
+    curses_save_terminal();
     setlocale(LC_CTYPE, "");
     ui.screen = newterm(NULL, stdout, stdin);
     if (!ui.screen)
         return fail(error, "-display curses: terminal type '%s' is not known; set TERM",
                     g_getenv("TERM") ? g_getenv("TERM") : "");
-    prepare_restore();
+    curses_restore_prepare();
     set_escdelay(25);
     raw();
     noecho();
@@ -433,7 +366,7 @@ static void stop(void)
     loop_fd_remove(ui.input);
     if (ui.display)
         display_remove_viewer(ui.display, &ui);
-    restore_at_exit();
+    curses_restore();
     delscreen(ui.screen);
     memset(&ui, 0, sizeof(ui));
 }

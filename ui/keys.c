@@ -6,7 +6,7 @@
 
 #define E0(code) ((code) | KEY_GREY)
 
-/* Where several names stand for one key the first is the one that key_name() gives. */
+/* Where several names stand for one key the first is the one that key_to_name() gives. */
 static const struct {
     const char *name;
     KeyCode key;
@@ -164,7 +164,7 @@ KeyCode key_from_name(const char *name)
     return 0;
 }
 
-const char *key_name(KeyCode key)
+const char *key_to_name(KeyCode key)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (keys[i].key == key)

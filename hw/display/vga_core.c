@@ -118,7 +118,7 @@ bool vga_core_init(VgaCore *s, Machine *machine, uint32_t vram_size, GError **er
     for (unsigned i = 0; i < G_N_ELEMENTS(port_ranges); i++)
         region_init_alias(&s->port_alias[i], "vga.ports", &s->ports, port_ranges[i].first - 0x3b0,
                           port_ranges[i].count);
-    region_init_io(&s->vbe_ports, "vga.vbe", 3, &vbe_port_ops, s, NULL);
+    region_init_io(&s->vbe_ports, "vga.vbe", 4, &vbe_port_ops, s, NULL);
 
     s->dirty = g_new0(unsigned long, vram_size / RAM_PAGE_SIZE / (8 * sizeof(long)) + 1);
     s->line = g_new(uint32_t, VBE_MAX_XRES + 64);
@@ -127,13 +127,13 @@ bool vga_core_init(VgaCore *s, Machine *machine, uint32_t vram_size, GError **er
     return true;
 }
 
-void vga_core_map(VgaCore *s)
+void vga_core_map(VgaCore *s, Region *mem, Region *io)
 {
     region_begin();
-    region_add_overlap(&s->machine->mem_root, 0xa0000, &s->window, 1);
+    region_add_overlap(mem, 0xa0000, &s->window, 1);
     for (unsigned i = 0; i < G_N_ELEMENTS(port_ranges); i++)
-        region_add(&s->machine->io_root, port_ranges[i].first, &s->port_alias[i]);
-    region_add(&s->machine->io_root, 0x1ce, &s->vbe_ports);
+        region_add(io, port_ranges[i].first, &s->port_alias[i]);
+    region_add(io, 0x1ce, &s->vbe_ports);
     region_commit();
 }
 

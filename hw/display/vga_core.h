@@ -196,8 +196,8 @@ extern const StateDesc vga_core_state;
 
 /* Allocates display memory (vram_size is a power of two, at least 1 MiB) and the Display. */
 bool vga_core_init(VgaCore *s, Machine *machine, uint32_t vram_size, GError **error);
-/* Maps the legacy ports and the window at 0xa0000. */
-void vga_core_map(VgaCore *s);
+/* Maps the window at 0xa0000 of mem and the legacy ports of io. */
+void vga_core_map(VgaCore *s, Region *mem, Region *io);
 /* Undoes both. */
 void vga_core_fini(VgaCore *s);
 /* After the state was reset or loaded. */

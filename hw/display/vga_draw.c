@@ -146,9 +146,10 @@ static void draw_blank(VgaCore *s)
 {
     if (!s->shown)
         return; /* nobody has set a mode yet: the display's own notice stays */
-    Surface *now = display_surface(s->display);
-    display_set_surface(s->display, surface_new(now->width, now->height));
-    display_update(s->display, 0, 0, now->width, now->height);
+    const Surface *now = display_surface(s->display);
+    unsigned width = now->width, height = now->height; /* it goes away with the next line */
+    display_set_surface(s->display, surface_new(width, height));
+    display_update(s->display, 0, 0, width, height);
 }
 
 /* Takes over what the registers ask for; true if all must be drawn. */

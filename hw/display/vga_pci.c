@@ -100,7 +100,7 @@ static bool realize(Device *dev, GError **error)
     init_mmio(s);
     pci_set_bar_memory(&s->pci, 0, &s->vga.vram, true, false);
     pci_set_bar_memory(&s->pci, 2, &s->mmio, false, false);
-    vga_core_map(&s->vga);
+    vga_core_map(&s->vga, pci_bus_memory(s->pci.bus), pci_bus_io(s->pci.bus));
     return true;
 }
 

@@ -21,7 +21,7 @@ typedef uint16_t KeyCode;
 
 /* The code of a QKeyCode name ("ctrl", "a", "ret", "f1", "kp_enter"), 0 if there is none. */
 KeyCode key_from_name(const char *name);
-const char *key_name(KeyCode key); /* or NULL */
+const char *key_to_name(KeyCode key); /* or NULL */
 /* All names, NULL-terminated (completion). */
 const char *const *key_names(void);
 

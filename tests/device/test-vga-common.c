@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Fixture of the VGA tests; the modes are those of IBM's VGA BIOS. */
+#include "hw/registry.h"
+#include "test-vga.h"
+
+static void updated(void *opaque, unsigned x, unsigned y, unsigned width, unsigned height)
+{
+    VgaTest *t = opaque;
+    const Surface *surface = display_surface(t->display);
+    g_assert_cmpuint(width, >, 0);
+    g_assert_cmpuint(height, >, 0);
+    g_assert_cmpuint(x + width, <=, surface->width);
+    g_assert_cmpuint(y + height, <=, surface->height);
+    Updates *u = &t->updates;
+    u->left = u->count ? MIN(u->left, x) : x;
+    u->top = u->count ? MIN(u->top, y) : y;
+    u->right = MAX(u->right, x + width);
+    u->bottom = MAX(u->bottom, y + height);
+    u->count++;
+}
+
+static void switched(void *opaque, const Surface *surface)
+{
+    VgaTest *t = opaque;
+    if (surface)
+        t->updates.switches++;
+    else
+        t->display = NULL;
+}
+
+static const DisplayViewer viewer = {.updated = updated, .switched = switched};
+
+void vga_test_start(VgaTest *t, const char *props)
+{
+    *t = (VgaTest){.m = test_machine_new(1 << 20)};
+    t->bus = pci_bus_new(t->m, &t->m->mem_root, &t->m->io_root);
+    t->dev = test_device(t->m, &vga_class, props ? props : "romfile=,addr=2");
+    pci_config_write(t->bus, PCI_DEVFN(2, 0), PCI_BAR0, LFB, 4);
+    pci_config_write(t->bus, PCI_DEVFN(2, 0), PCI_BAR0 + 8, MMIO, 4);
+    pci_config_write(t->bus, PCI_DEVFN(2, 0), PCI_COMMAND, 3, 2);
+    t->display = display_nth(0);
+    display_add_viewer(t->display, &viewer, t);
+}
+
+void vga_test_end(VgaTest *t)
+{
+    device_free(t->dev);
+    g_assert_null(t->display);
+    g_assert_null(display_nth(0));
+    pci_bus_free(t->bus);
+    test_machine_free(t->m);
+}
+
+void set_reg(VgaTest *t, uint16_t port, uint8_t index, uint8_t value)
+{
+    outw(t->m, port, (uint16_t)(index | value << 8));
+}
+
+uint8_t get_reg(VgaTest *t, uint16_t port, uint8_t index)
+{
+    outb(t->m, port, index);
+    return inb(t->m, port + 1);
+}
+
+void set_ar(VgaTest *t, uint8_t index, uint8_t value)
+{
+    inb(t->m, 0x3da);
+    inb(t->m, 0x3ba);
+    outb(t->m, 0x3c0, index);
+    outb(t->m, 0x3c0, value);
+    outb(t->m, 0x3c0, 0x20);
+}
+
+void set_dac(VgaTest *t, uint8_t index, uint8_t r, uint8_t g, uint8_t b)
+{
+    outb(t->m, 0x3c8, index);
+    outb(t->m, 0x3c9, r);
+    outb(t->m, 0x3c9, g);
+    outb(t->m, 0x3c9, b);
+}
+
+void set_vbe(VgaTest *t, uint16_t index, uint16_t value)
+{
+    outw(t->m, 0x1ce, index);
+    outw(t->m, 0x1cf, value);
+}
+
+uint16_t get_vbe(VgaTest *t, uint16_t index)
+{
+    outw(t->m, 0x1ce, index);
+    return inw(t->m, 0x1d0);
+}
+
+const Mode mode_3 = {
+    0x67,
+    {0x00, 0x03, 0x00, 0x02},
+    {0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0x00, 0x4f, 0x0d, 0x0e, 0x00,
+     0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x28, 0x1f, 0x96, 0xb9, 0xa3, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x0e, 0x00, 0xff},
+    {0, 1, 2, 3, 4, 5, 0x14, 7, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x0c, 0, 0x0f, 8},
+};
+const Mode mode_4 = {
+    0x63,
+    {0x09, 0x03, 0x00, 0x02},
+    {0x2d, 0x27, 0x28, 0x90, 0x2b, 0x80, 0xbf, 0x1f, 0x00, 0xc1, 0x00, 0x00, 0x00,
+     0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x14, 0x00, 0x96, 0xb9, 0xa2, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x30, 0x0f, 0x0f, 0xff},
+    {0, 0x13, 0x15, 0x17, 2, 4, 6, 7, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 1, 0, 3},
+};
+const Mode mode_6 = {
+    0x63,
+    {0x01, 0x01, 0x00, 0x06},
+    {0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0xbf, 0x1f, 0x00, 0xc1, 0x00, 0x00, 0x00,
+     0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x28, 0x00, 0x96, 0xb9, 0xc2, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0d, 0x0f, 0xff},
+    {0, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 1,
+     0, 1},
+};
+const Mode mode_0d = {
+    0x63,
+    {0x09, 0x0f, 0x00, 0x06},
+    {0x2d, 0x27, 0x28, 0x90, 0x2b, 0x80, 0xbf, 0x1f, 0x00, 0xc0, 0x00, 0x00, 0x00,
+     0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x14, 0x00, 0x96, 0xb9, 0xe3, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x05, 0x0f, 0xff},
+    {0, 1, 2, 3, 4, 5, 6, 7, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 1, 0, 0x0f},
+};
+const Mode mode_12 = {
+    0xe3,
+    {0x01, 0x0f, 0x00, 0x06},
+    {0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0x0b, 0x3e, 0x00, 0x40, 0x00, 0x00, 0x00,
+     0x00, 0x00, 0x00, 0xea, 0x8c, 0xdf, 0x28, 0x00, 0xe7, 0x04, 0xe3, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x05, 0x0f, 0xff},
+    {0, 1, 2, 3, 4, 5, 0x14, 7, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 1, 0, 0x0f},
+};
+const Mode mode_13 = {
+    0x63,
+    {0x01, 0x0f, 0x00, 0x0e},
+    {0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0xbf, 0x1f, 0x00, 0x41, 0x00, 0x00, 0x00,
+     0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x28, 0x40, 0x96, 0xb9, 0xa3, 0xff},
+    {0x00, 0x00, 0x00, 0x00, 0x00, 0x40, 0x05, 0x0f, 0xff},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0x41, 0, 0x0f},
+};
+
+uint32_t color(unsigned i)
+{
+    static const uint8_t levels[4] = {0, 0x55, 0xaa, 0xff};
+    return (uint32_t)levels[i & 3] << 16 | (uint32_t)levels[i >> 2 & 3] << 8 |
+           levels[(i >> 4 & 3) ^ (i >> 6)];
+}
+
+void set_mode(VgaTest *t, const Mode *mode)
+{
+    outb(t->m, 0x3c2, mode->misc);
+    for (uint8_t i = 0; i < 4; i++)
+        set_reg(t, 0x3c4, i + 1, mode->sr[i]);
+    set_reg(t, 0x3d4, 0x11, 0);
+    for (uint8_t i = 0; i < 25; i++)
+        set_reg(t, 0x3d4, i, i == 0x11 ? mode->cr[i] & 0x7f : mode->cr[i]);
+    for (uint8_t i = 0; i < 9; i++)
+        set_reg(t, 0x3ce, i, mode->gr[i]);
+    for (uint8_t i = 0; i < 21; i++)
+        set_ar(t, i, mode->ar[i]);
+    for (unsigned i = 0; i < 256; i++)
+        set_dac(t, (uint8_t)i, (uint8_t)(color(i) >> 18), (uint8_t)(color(i) >> 10 & 63),
+                (uint8_t)(color(i) >> 2 & 63));
+}
+
+void set_vbe_mode(VgaTest *t, uint16_t width, uint16_t height, uint16_t bpp)
+{
+    set_vbe(t, 4, 0);
+    set_vbe(t, 1, width);
+    set_vbe(t, 2, height);
+    set_vbe(t, 3, bpp);
+    set_vbe(t, 4, 0x41);
+    inb(t->m, 0x3da);
+    inb(t->m, 0x3ba);
+    outb(t->m, 0x3c0, 0x20);
+}
+
+void refresh(VgaTest *t)
+{
+    t->updates = (Updates){0};
+    display_refresh(t->display);
+}
+
+uint32_t pixel(VgaTest *t, unsigned x, unsigned y)
+{
+    const Surface *surface = display_surface(t->display);
+    g_assert_cmpuint(x, <, surface->width);
+    g_assert_cmpuint(y, <, surface->height);
+    return surface->pixels[y * (surface->stride / 4) + x] & 0xffffff;
+}
