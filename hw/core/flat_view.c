@@ -33,8 +33,13 @@ static void fill(GArray *pieces, Wide start, Wide end, const Region *leaf, Wide 
     while (start < end) {
         while (i < pieces->len && g_array_index(pieces, Piece, i).end <= start)
             i++;
-        Piece *next = i < pieces->len ? &g_array_index(pieces, Piece, i) : NULL;
-        Wide stop = next ? MIN(end, next->start) : end;
+        /* Copied: inserting moves the array. */
+        Wide next_start = end, next_end = end;
+        if (i < pieces->len) {
+            next_start = g_array_index(pieces, Piece, i).start;
+            next_end = g_array_index(pieces, Piece, i).end;
+        }
+        Wide stop = MIN(end, next_start);
         if (start < stop) {
             Piece piece = {start,
                            stop,
@@ -45,9 +50,9 @@ static void fill(GArray *pieces, Wide start, Wide end, const Region *leaf, Wide 
             g_array_insert_val(pieces, i, piece);
             i++;
         }
-        start = next ? MAX(stop, next->end) : end;
-        if (next && stop < next->start)
+        if (stop < next_start)
             break;
+        start = MAX(stop, next_end);
     }
 }
 
