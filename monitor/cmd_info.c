@@ -89,7 +89,7 @@ void info_registers(Monitor *mon, const MonValue *values)
         g_autofree CpuState *state = mon_cpu_state(mon);
         if (!state)
             break;
-        g_string_append_printf(out, "\nCPU#%u\n", i);
+        g_string_append_c(out, '\n');
         cpu_state_describe(state, i, out);
     }
     mon->cpu_index = chosen;

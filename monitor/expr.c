@@ -125,6 +125,14 @@ static bool divide(Parser *parser, char operation, uint64_t *value, uint64_t div
     return true;
 }
 
+/* In "pmemsave 0 4096 /tmp/file" the slash begins the next argument: what follows it can begin no
+ * operand. */
+static bool at_path(const Parser *parser)
+{
+    static const char begins[] = "+-~($' \t";
+    return parser->p[0] == '/' && !g_ascii_isdigit(parser->p[1]) && !strchr(begins, parser->p[1]);
+}
+
 static bool parse_product(Parser *parser, uint64_t *value)
 {
     char operation;
@@ -132,7 +140,7 @@ static bool parse_product(Parser *parser, uint64_t *value)
 
     if (!parse_unary(parser, value))
         return false;
-    while ((operation = take_operator(parser, "*/%"))) {
+    while (!at_path(parser) && (operation = take_operator(parser, "*/%"))) {
         if (!parse_unary(parser, &right))
             return false;
         if (operation == '*')
