@@ -178,7 +178,6 @@ enum {
     FADT_PROC_C1 = 1 << 2,
     FADT_NO_SLEEP_BUTTON = 1 << 5,
     FADT_FIX_RTC = 1 << 6,
-    FADT_TMR_VAL_EXT = 1 << 8,
     FADT_RESET_REG = 1 << 10,
 };
 
@@ -230,7 +229,7 @@ static uint32_t build_fadt(GByteArray *out, GByteArray *loader, uint32_t facs, u
     put(out, 3, 2);     /* boot flags: ISA devices, 8042 */
     put(out, 0, 1);
     put(out,
-        FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
+        FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC |
             FADT_RESET_REG,
         4);
     put_port(out, 8, RESET_PORT);
