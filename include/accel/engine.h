@@ -2,7 +2,8 @@
 /*
  * CPU engines: what runs guest code.  All stand behind one vtable; accel/vcpu.c owns the threads.
  *
- * Names for -accel: kvm, test (in-process, no CPU), qtest (the same on a socket), auto.
+ * Names for -accel: kvm, qtest (no CPU, driven over a socket), auto.  Device tests have an engine
+ * of their own, in-process (accel/test.h).
  */
 #ifndef VMRUN_ACCEL_ENGINE_H
 #define VMRUN_ACCEL_ENGINE_H
@@ -73,5 +74,10 @@ void vcpu_run_on(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *opaque), void *opaque);
 /* The state of a CPU, wherever it is (pauses it shortly).  Main lock. */
 bool vcpu_get_state(Vcpu *cpu, CpuState *state);
 bool vcpu_set_state(Vcpu *cpu, const CpuState *state);
+
+/* -accel qtest: opens -qtest's connection (unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,...],
+ * stdio) and serves it from the main loop; log_path is -qtest-log's, or NULL.  After devices exist;
+ * vcpus_fini() closes it.  Main lock. */
+bool qtest_start(Machine *machine, const char *spec, const char *log_path, GError **error);
 
 #endif
