@@ -187,6 +187,7 @@ static void take_down(Piix3Ide *ide)
 static bool piix3_ide_realize(Device *dev, GError **error)
 {
     Piix3Ide *ide = (Piix3Ide *)dev;
+    pci_default_addr(&ide->pci, "1.1");
     if (!pci_device_init(&ide->pci, error))
         return false;
     init_config(&ide->pci);

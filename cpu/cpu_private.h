@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The interpreter's inside: the processor's struct, decoded operations, memory access, faults.
+ *
+ * How it runs.  Code is decoded once into Blocks of Ops (decode.c, by Zydis) that are cached by
+ * physical address and mode.  An Op names a handler and everything that it needs.  A handler ends
+ * with NEXT(), which is a tail call of the next Op's handler in optimised builds and a return to
+ * the loop otherwise; or with LEAVE(), which ends the block with cpu->rip set.
+ *
+ * Precision.  A handler makes all its memory accesses before it changes a register, so that a fault
+ * leaves no trace.  Faults leave by longjmp: cpu_fault(cpu, op, ...) sets rip to the Op's own
+ * address and never returns.
+ *
+ * Flags.  The arithmetic flags are kept as the host makes them: `cpu->flags` has what LAHF and SETO
+ * give (see FLAG_*), and handlers compute with inline assembly of the very same instruction.  All
+ * other bits of RFLAGS are in `cpu->eflags`.
+ *
+ * Files: run.c (loop, requests), decode.c (blocks), bind_*.c (which handler for which instruction),
+ * op_*.c (handlers), mmu.c (TLB, page walk), seg.c, transfer.c, task.c, exception.c (protection),
+ * system.c (control registers, MSRs, CPUID), fpu*.c (x87, MMX, SSE, AVX by the host).
+ */
+#ifndef VMRUN_CPU_PRIVATE_H
+#define VMRUN_CPU_PRIVATE_H
+
+#include <Zydis/Zydis.h>
+#include <setjmp.h>
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "util/bytes.h"
+
+/* ---- Registers ---- */
+
+/* Slots of cpu->gpr behind the sixteen registers: constants for address arithmetic without
+ * branches. */
+enum {
+    SLOT_ZERO = 16, /* always 0: no base, no index */
+    SLOT_RIP = 17,  /* rip at the start of the running block; Op.disp holds the rest */
+    SLOT_COUNT = 18,
+};
+
+/* cpu->flags: AH of LAHF in bits 8-15, OF in bit 0. */
+enum {
+    FLAG_OF = 1 << 0,
+    FLAG_CF = 1 << 8,
+    FLAG_PF = 1 << 10,
+    FLAG_AF = 1 << 12,
+    FLAG_ZF = 1 << 14,
+    FLAG_SF = 1 << 15,
+};
+/* Bits of RFLAGS (SDM vol. 1, 3.4.3). */
+enum {
+    EFL_CF = 1 << 0,
+    EFL_ONE = 1 << 1,
+    EFL_PF = 1 << 2,
+    EFL_AF = 1 << 4,
+    EFL_ZF = 1 << 6,
+    EFL_SF = 1 << 7,
+    EFL_TF = 1 << 8,
+    EFL_IF = 1 << 9,
+    EFL_DF = 1 << 10,
+    EFL_OF = 1 << 11,
+    EFL_IOPL = 3 << 12,
+    EFL_NT = 1 << 14,
+    EFL_RF = 1 << 16,
+    EFL_VM = 1 << 17,
+    EFL_AC = 1 << 18,
+    EFL_VIF = 1 << 19,
+    EFL_VIP = 1 << 20,
+    EFL_ID = 1 << 21,
+};
+#define EFL_ARITH (EFL_CF | EFL_PF | EFL_AF | EFL_ZF | EFL_SF | EFL_OF)
+
+enum {
+    CR0_PE = 1 << 0,
+    CR0_MP = 1 << 1,
+    CR0_EM = 1 << 2,
+    CR0_TS = 1 << 3,
+    CR0_ET = 1 << 4,
+    CR0_NE = 1 << 5,
+    CR0_WP = 1 << 16,
+    CR0_AM = 1 << 18,
+    CR0_NW = 1 << 29,
+    CR0_CD = 1 << 30,
+};
+#define CR0_PG (1u << 31)
+enum {
+    CR4_VME = 1 << 0,
+    CR4_PVI = 1 << 1,
+    CR4_TSD = 1 << 2,
+    CR4_DE = 1 << 3,
+    CR4_PSE = 1 << 4,
+    CR4_PAE = 1 << 5,
+    CR4_MCE = 1 << 6,
+    CR4_PGE = 1 << 7,
+    CR4_PCE = 1 << 8,
+    CR4_OSFXSR = 1 << 9,
+    CR4_OSXMMEXCPT = 1 << 10,
+    CR4_UMIP = 1 << 11,
+    CR4_FSGSBASE = 1 << 16,
+    CR4_PCIDE = 1 << 17,
+    CR4_OSXSAVE = 1 << 18,
+    CR4_SMEP = 1 << 20,
+    CR4_SMAP = 1 << 21,
+};
+enum { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11 };
+
+/* Exceptions (SDM vol. 3, table 6-1). */
+enum {
+    EXC_DE,
+    EXC_DB,
+    EXC_NMI,
+    EXC_BP,
+    EXC_OF,
+    EXC_BR,
+    EXC_UD,
+    EXC_NM,
+    EXC_DF,
+    EXC_MF_OLD,
+    EXC_TS,
+    EXC_NP,
+    EXC_SS,
+    EXC_GP,
+    EXC_PF,
+    EXC_MF = 16,
+    EXC_AC,
+    EXC_MC,
+    EXC_XM
+};
+
+/* ---- The software TLB ---- */
+
+#define TLB_ENTRIES 1024u
+#define PAGE_MASK   (~0xfffull)
+
+/*
+ * Direct-mapped by linear page.  A tag is the linear page address, or TLB_NONE, which no access
+ * matches.  A page that is MMIO, has code (write), is watched or must log its first write has the
+ * tag of that access set to TLB_NONE and its real page in `page`, so the slow path finds out.
+ */
+#define TLB_NONE UINT64_MAX
+typedef struct TlbEntry {
+    uint64_t read, write, exec;
+    uintptr_t delta; /* host = linear + delta */
+} TlbEntry;
+/* Which table an access uses: user pages differ in rights, and SMAP turns on EFLAGS.AC. */
+enum { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_TABLES };
+
+typedef enum { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC } Access;
+
+/* ---- Decoded code ---- */
+
+typedef struct Op Op;
+typedef struct Block Block;
+/* Returns the Op to go on with, or NULL to leave the block with cpu->rip set. */
+typedef const Op *OpFn(Cpu *cpu, const Op *op);
+
+/* Op.attr */
+enum {
+    OP_FLAT = 1 << 0,  /* the segment's base is 0 and nothing is to be checked */
+    OP_STACK = 1 << 1, /* faults of the memory operand are #SS */
+    OP_LOCK = 1 << 2,
+    OP_REP = 1 << 3,
+    OP_REPNE = 1 << 4,
+    OP_BYTE_HIGH_REG = 1 << 5, /* reg is AH..BH: gpr[reg - 4] >> 8 */
+    OP_BYTE_HIGH_RM = 1 << 6,
+};
+
+struct Op {
+    OpFn *fn;
+    int64_t disp; /* of the memory operand; rip-relative: from the block's start */
+    uint64_t imm; /* immediate (sign-extended), branch target minus block rip, or handler's own */
+    uint8_t base, index, scale; /* gpr slots; scale is a shift */
+    uint8_t address_shift;      /* 0, 32 or 48: bits that an effective address loses at the top */
+    uint8_t seg;                /* SEG_* */
+    uint8_t reg, rm;            /* gpr numbers of the register operands */
+    uint8_t size;               /* operand size in bytes */
+    uint8_t length;             /* of the instruction */
+    uint8_t attr;
+    uint16_t offset;  /* from the block's start */
+    uint32_t extra;   /* handler's own */
+    const void *data; /* handler's own: a host-code stub, a chained block */
+};
+
+/* What a binder gets: the decoded instruction and the Op whose common fields are filled in already.
+ */
+typedef struct Insn {
+    const ZydisDecodedInstruction *zydis;
+    const ZydisDecodedOperand *operands; /* all, hidden ones last */
+    const uint8_t *bytes;                /* zydis->length bytes */
+    bool has_memory;                     /* one explicit operand is memory */
+    bool memory_is_destination;
+    unsigned code_bits; /* 16, 32, 64 */
+} Insn;
+/* Chooses a handler: sets op->fn and what else it needs. False: not this binder's instruction. */
+typedef bool Binder(Cpu *cpu, const Insn *insn, Op *op);
+Binder bind_integer, bind_string, bind_control, bind_system, bind_protected, bind_fpu;
+/* Whether the block ends after this instruction (transfers, and what changes the mode). */
+bool insn_ends_block(const Insn *insn);
+
+/* Mode of code: part of a block's key. */
+enum {
+    MODE_CODE16 = 0,
+    MODE_CODE32 = 1,
+    MODE_CODE64 = 2,
+    MODE_CODE_MASK = 3,
+    MODE_STACK32 = 1 << 2, /* SS.B */
+    MODE_FLAT = 1 << 3,    /* ES, SS, DS, CS: base 0, limit 4 GiB, writable as need be */
+    MODE_PROTECTED = 1 << 4,
+    MODE_VM86 = 1 << 5,
+    MODE_USER = 1 << 6, /* CPL 3 */
+    MODE_LONG = 1 << 7, /* EFER.LMA */
+    MODE_SLOW = 1 << 8, /* single step or breakpoints: one instruction a block */
+};
+
+/* ---- The processor ---- */
+
+struct Cpu {
+    /* Hot: what handlers touch. */
+    uint64_t gpr[SLOT_COUNT];
+    uint64_t rip;    /* exact between blocks; inside one, see op_rip() */
+    uint32_t flags;  /* FLAG_* */
+    uint32_t eflags; /* RFLAGS without EFL_ARITH, bit 1 set */
+    TlbEntry *tlb;   /* the table in force */
+    uint32_t mode;   /* MODE_*; kept by cpu_mode_changed() */
+    uint8_t cpl;
+    bool interrupt_shadow; /* STI, MOV SS: until after the next instruction */
+    CpuSegment seg[SEG_COUNT];
+    Vcpu *vcpu;
+    jmp_buf fault_exit;
+
+    /* Protection and paging. */
+    CpuSegment ldt, tr;
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
+    uint64_t cr0, cr2, cr3, cr4, efer, dr[8], xcr0;
+    uint64_t pdpte[4];      /* PAE without long mode: loaded with CR3 */
+    uint64_t physical_mask; /* bits of a physical address, A20 included */
+    bool halted, waiting_sipi, nmi_masked, smm;
+
+    /* The fault that longjmp carries. */
+    struct {
+        uint8_t vector;
+        bool has_error;
+        uint32_t error;
+    } fault;
+    int delivering; /* vector of the exception being delivered, -1: none (double faults) */
+
+    /* MSRs that are just storage or small; others are computed (system.c). */
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp,
+        sysenter_eip, pat, misc_enable, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11],
+        debugctl, mcg_status, mcg_ctl, smbase, spec_ctrl, tsc_adjust;
+
+    /* x87, MMX, SSE, AVX: the XSAVE area in standard format; FXSAVE's image first. */
+    uint8_t xsave[CPU_XSAVE_MAX] __attribute__((aligned(64)));
+
+    TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
+
+    /* Outside. */
+    AddressSpace *mem, *smm_mem, *io;
+    CpuBus bus;
+    GArray *cpuid; /* of CpuidEntry */
+    uint64_t instructions;
+    uint64_t budget;     /* instructions left in this cpu_run() */
+    bool memory_changed; /* atomic */
+
+    struct BlockCache *blocks; /* decode.c's own */
+    struct FpuCache *fpu;      /* fpu.c's own: host-code stubs */
+};
+
+/* ---- For handlers ---- */
+
+/* Ends a handler.  Optimised builds chain handlers by tail calls; others come back to the loop, so
+ * that the stack stays flat (sanitizers, -O0). */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
+    !defined(VMRUN_NO_TAIL_CALLS)
+#define NEXT(cpu, op) return (op)[1].fn((cpu), (op) + 1)
+#else
+#define NEXT(cpu, op) return (op) + 1
+#endif
+#define LEAVE(cpu) return NULL
+
+/* The address of the instruction that op is, and of the one behind it. */
+static inline uint64_t op_rip(const Cpu *cpu, const Op *op)
+{
+    return cpu->gpr[SLOT_RIP] + op->offset;
+}
+static inline uint64_t op_next_rip(const Cpu *cpu, const Op *op)
+{
+    return cpu->gpr[SLOT_RIP] + op->offset + op->length;
+}
+
+/* The effective address of op's memory operand, without segment base. */
+static inline uint64_t op_address(const Cpu *cpu, const Op *op)
+{
+    uint64_t address = cpu->gpr[op->base] + (cpu->gpr[op->index] << op->scale) + (uint64_t)op->disp;
+    return address << op->address_shift >> op->address_shift;
+}
+
+/* Leaves the handler for good with an exception.  rip becomes the Op's address. */
+G_GNUC_NORETURN void cpu_fault(Cpu *cpu, const Op *op, unsigned vector);
+G_GNUC_NORETURN void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error);
+
+/*
+ * Memory.  cpu_linear() adds the segment's base and checks limit, type and canonical form for an
+ * access of size bytes, or faults.  The accessors below take linear addresses.
+ */
+uint64_t cpu_linear_checked(Cpu *cpu, const Op *op, unsigned seg, uint64_t address, unsigned size,
+                            Access access);
+static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsigned size,
+                                  Access access)
+{
+    if (G_LIKELY(op->attr & OP_FLAT))
+        return address;
+    return cpu_linear_checked(cpu, op, op->seg, address, size, access);
+}
+
+/* Slow paths: TLB misses, page crossings, MMIO, code pages.  The value is in the low bytes; size is
+ * 1, 2, 4 or 8.  user_as_kernel: descriptor tables, TSS and the like, always with CPL 0's rights.
+ */
+uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
+/* Checks that [linear, linear + size) could be accessed, faults if not; size up to a page. */
+void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
+/* Host pointer to linear if the page is plain RAM for this access and the bytes do not cross it,
+ * else NULL; faults if not mapped.  For writes the page must not hold decoded code. */
+void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
+/* Any length, any alignment; all or nothing as to faults. */
+void cpu_read_bytes(Cpu *cpu, const Op *op, uint64_t linear, void *buf, unsigned length);
+void cpu_write_bytes(Cpu *cpu, const Op *op, uint64_t linear, const void *buf, unsigned length);
+/* With CPL 0's rights, whatever the CPL is (SDM: implicit supervisor accesses). */
+uint64_t cpu_load_system(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+void cpu_store_system(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
+
+static inline TlbEntry *cpu_tlb(const Cpu *cpu, uint64_t linear)
+{
+    return &cpu->tlb[linear >> 12 & (TLB_ENTRIES - 1)];
+}
+/* The low bits that must be zero keep accesses off page borders: a misaligned one that stays inside
+ * its page is still fast. */
+static inline bool tlb_hit(uint64_t tag, uint64_t linear, unsigned size)
+{
+    return G_LIKELY(tag == (linear & PAGE_MASK) && (linear & 0xfff) <= 0x1000 - size);
+}
+#define CPU_ACCESSORS(bits)                                                                        \
+    static inline uint##bits##_t cpu_load##bits(Cpu *cpu, const Op *op, uint64_t linear)           \
+    {                                                                                              \
+        const TlbEntry *entry = cpu_tlb(cpu, linear);                                              \
+        uint##bits##_t value;                                                                      \
+        if (!tlb_hit(entry->read, linear, bits / 8))                                               \
+            return (uint##bits##_t)cpu_load_slow(cpu, op, linear, bits / 8);                       \
+        memcpy(&value, (const void *)(linear + entry->delta), sizeof(value));                      \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline void cpu_store##bits(Cpu *cpu, const Op *op, uint64_t linear,                    \
+                                       uint##bits##_t value)                                       \
+    {                                                                                              \
+        const TlbEntry *entry = cpu_tlb(cpu, linear);                                              \
+        if (!tlb_hit(entry->write, linear, bits / 8))                                              \
+            cpu_store_slow(cpu, op, linear, value, bits / 8);                                      \
+        else                                                                                       \
+            memcpy((void *)(linear + entry->delta), &value, sizeof(value));                        \
+    }
+CPU_ACCESSORS(8)
+CPU_ACCESSORS(16)
+CPU_ACCESSORS(32)
+CPU_ACCESSORS(64)
+#undef CPU_ACCESSORS
+
+/* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
+ * it must be done in parts under cpu_atomic_lock() (MMIO, page crossing).  Faults as a write. */
+void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+void cpu_atomic_lock(void);
+void cpu_atomic_unlock(void);
+
+/* ---- mmu.c ---- */
+/* Translates with the rights of `user` or supervisor; sets accessed and dirty bits.  Faults. */
+uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, bool user);
+void cpu_tlb_flush(Cpu *cpu, bool global); /* global: global pages, too */
+void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
+
+/* ---- decode.c, run.c ---- */
+/* Recomputes cpu->mode and cpu->tlb after a change of CS, SS, CPL, EFLAGS.VM/AC/TF, CR0, CR4, EFER.
+ */
+void cpu_mode_changed(Cpu *cpu);
+/* Guest-physical bytes changed under decoded code (a store to a code page; any thread's). */
+void cpu_code_written(Cpu *cpu, uint64_t physical, unsigned length);
+/* Drops every block. */
+void cpu_blocks_flush(Cpu *cpu);
+
+/* ---- Flags and registers ---- */
+static inline uint32_t flags_to_efl(uint32_t flags)
+{
+    return (flags >> 8 & (EFL_SF | EFL_ZF | EFL_AF | EFL_PF | EFL_CF)) | (flags & FLAG_OF) << 11;
+}
+static inline uint32_t efl_to_flags(uint32_t efl)
+{
+    return (efl & (EFL_SF | EFL_ZF | EFL_AF | EFL_PF | EFL_CF)) << 8 | (efl >> 11 & 1);
+}
+/* All of RFLAGS. */
+static inline uint32_t cpu_rflags(const Cpu *cpu)
+{
+    return cpu->eflags | flags_to_efl(cpu->flags);
+}
+/* Sets the bits of RFLAGS in mask; calls cpu_mode_changed() where it must. */
+void cpu_set_rflags(Cpu *cpu, uint32_t value, uint32_t mask);
+
+/* ---- exception.c, seg.c, transfer.c, task.c ---- */
+typedef enum {
+    EVENT_EXCEPTION,
+    EVENT_SOFTWARE /* INT n */,
+    EVENT_PRIVILEGED /* INT1 */,
+    EVENT_EXTERNAL
+} EventKind;
+/* Delivers an interrupt or exception through the IDT or the real-mode table.  cpu->rip is what goes
+ * on the stack.  May fault itself: double and triple faults are made of that by run.c, by
+ * cpu_deliver_fault().  op may be NULL between instructions. */
+void cpu_deliver(Cpu *cpu, const Op *op, unsigned vector, EventKind kind, bool has_error,
+                 uint32_t error);
+/* Delivers cpu->fault, with the rules of SDM vol. 3, table 6-5; false on a triple fault. */
+bool cpu_deliver_fault(Cpu *cpu);
+/* Loads a data or stack segment register with all checks. */
+void cpu_load_segment(Cpu *cpu, const Op *op, unsigned seg, uint16_t selector);
+/* Real mode and vm86: base = selector << 4; limits stay (unreal mode) outside vm86. */
+void cpu_load_segment_real(Cpu *cpu, unsigned seg, uint16_t selector);
+void cpu_set_cpl(Cpu *cpu, unsigned cpl);
+/* Hardware task switch. */
+typedef enum { TASK_JMP, TASK_CALL, TASK_IRET, TASK_GATE } TaskCause;
+void cpu_task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, bool has_error,
+                     uint32_t error, uint64_t next_rip);
+/* SMI and RSM. */
+void cpu_enter_smm(Cpu *cpu);
+void cpu_init_signal(Cpu *cpu); /* INIT */
+void cpu_sipi(Cpu *cpu, uint8_t vector);
+
+/* ---- fpu.c ---- */
+void fpu_init(Cpu *cpu);
+void fpu_fini(Cpu *cpu);
+void fpu_reset(Cpu *cpu);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vmrun's own x86 processor: an interpreter for unmodified guests, 16-bit real mode to 64-bit SMP.
+ *
+ * One Cpu a Vcpu.  It is driven by its thread without the main lock (accel/soft), or for a few
+ * instructions by the KVM engine when KVM cannot emulate one.  It sees the machine through its
+ * address spaces and its CpuBus, and others interrupt it through Vcpu.requests.
+ */
+#ifndef VMRUN_CPU_CPU_H
+#define VMRUN_CPU_CPU_H
+
+#include "cpu/model.h"
+#include "cpu/state.h"
+#include "hw/core/vcpu.h"
+
+typedef struct Cpu Cpu;
+
+/* What the interpreter asks of its engine.  Called from the CPU's thread, without the main lock. */
+typedef struct CpuBus {
+    /* The next interrupt vector to deliver (acknowledged), or -1.  Called with interrupts open when
+     * VCPU_REQ_INTR or VCPU_REQ_APIC stands. */
+    int (*take_interrupt)(Vcpu *vcpu);
+    /* CR8 and the MSRs of the local APIC (0x1b, 0x6e0, 0x800-0x8ff); false: #GP. */
+    uint64_t (*read_cr8)(Vcpu *vcpu);
+    void (*write_cr8)(Vcpu *vcpu, uint64_t value);
+    bool (*apic_msr)(Vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
+    /* INIT arrived: reset the local APIC. May be NULL. */
+    void (*apic_init)(Vcpu *vcpu);
+    /* The guest's TSC now (the engine offsets the host's), and setting it. */
+    uint64_t (*read_tsc)(Vcpu *vcpu);
+    void (*write_tsc)(Vcpu *vcpu, uint64_t value);
+} CpuBus;
+
+typedef enum {
+    CPU_RUN_BUDGET,  /* the budget is used up */
+    CPU_RUN_REQUEST, /* a request that the engine handles (STOP, EXIT, RESET, WORK) stands */
+    CPU_RUN_HALTED,  /* HLT, MWAIT, shutdown of an AP: until something is requested */
+    CPU_RUN_TRIPLE,  /* triple fault: the engine resets the machine */
+} CpuRun;
+
+/* leaves: copied.  smm: the memory seen in system management mode, or NULL (then SMIs are ignored).
+ */
+Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io, const CpuBus *bus,
+             const CpuidEntry *leaves, unsigned leaf_count);
+void cpu_free(Cpu *cpu);
+/* Power-on (SDM vol. 3, table 10-1), or, with init, what INIT leaves. */
+void cpu_reset(Cpu *cpu, bool init);
+/* Runs until an exit or about `budget` instructions.  rescue: at least one, at most `budget`, and
+ * pending interrupts are left alone. */
+CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue);
+void cpu_get_state(Cpu *cpu, CpuState *state);
+void cpu_set_state(Cpu *cpu, const CpuState *state);
+/* Memory's layout changed (view_changed), or A20: translations are dropped before the next
+ * instruction.  Any thread. */
+void cpu_memory_changed(Cpu *cpu);
+/* Instructions executed so far; any thread, approximate. */
+uint64_t cpu_instructions(const Cpu *cpu);
+/* The features this host lends to the guest, as CPUID leaves for a model (cpu/model.h filters):
+ * what the interpreter implements, minus FP and SIMD sets that the host itself lacks. */
+void cpu_supported_cpuid(GArray *leaves /* of CpuidEntry */);
+
+#endif
