@@ -275,9 +275,10 @@ bool cli_device(VmConfig *config, const CliOption *option, const char *arg, GErr
     if (!check_driver(option, driver, error))
         return false;
     bool is_drive = g_strv_contains(drive_devices, driver);
-    if (!is_drive && (options_has(device, "help") || options_has(device, "?"))) {
+    const DeviceClass *cls = device_class_find(driver);
+    if (cls && (options_has(device, "help") || options_has(device, "?"))) {
         config->answer = g_string_new(NULL);
-        device_class_describe(device_class_find(driver), config->answer);
+        device_class_describe(cls, config->answer);
         return true;
     }
     if (is_drive) {

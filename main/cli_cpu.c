@@ -46,7 +46,7 @@ bool cli_accel(VmConfig *config, const CliOption *option, const char *arg, GErro
     if (!accel)
         return false;
     const char *name = options_get(accel, "accel");
-    if (!name)
+    if (!name || !*name)
         return fail(error, "-accel %s: the engine's name is missing", arg);
     if (!check_engine(option, name, error))
         return false;

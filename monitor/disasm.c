@@ -23,6 +23,7 @@ unsigned mon_disassemble(const uint8_t *code, size_t length, unsigned bits, uint
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, length, &insn, operands)))
         return 0;
     ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_ATT);
+    ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
     if (!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &insn, operands,
                                                       insn.operand_count_visible, text,
                                                       sizeof(text), addr, NULL)))
