@@ -209,29 +209,24 @@ static int64_t rtc_shown(const Rtc *s)
 
 /* ---- Flags and interrupts ---- */
 
-static bool alarm_any(uint8_t value)
+/* The chip compares bytes; 11xxxxxx matches any. */
+static bool alarm_matches(uint8_t alarm, uint8_t shown)
 {
-    return (value & 0xc0) == 0xc0;
+    return (alarm & 0xc0) == 0xc0 || alarm == shown;
 }
 
-/* The first second after `after` at which the alarm matches, or -1. */
+/* The first second after `after` at which the alarm matches, or -1.  Hours, minutes and seconds are
+ * each searched once, perhaps after the rest of a minute and of an hour: fewer than 300 steps. */
 static int64_t rtc_next_alarm(const Rtc *s, int64_t after)
 {
-    const uint8_t *reg = s->cmos;
-    bool any_hour = alarm_any(reg[RTC_HOURS_ALARM]), any_minute = alarm_any(reg[RTC_MINUTES_ALARM]);
-    bool any_second = alarm_any(reg[RTC_SECONDS_ALARM]);
-    int hour = rtc_decode_hour(s, reg[RTC_HOURS_ALARM]);
-    int minute = rtc_decode(s, reg[RTC_MINUTES_ALARM]);
-    int second = rtc_decode(s, reg[RTC_SECONDS_ALARM]);
-    if ((!any_hour && hour > 23) || (!any_minute && minute > 59) || (!any_second && second > 59))
-        return -1;
-    for (int64_t t = after + 1; t <= after + DAY_SECONDS;) {
+    int64_t t = after + 1;
+    for (int step = 0; step < 300; step++) {
         int of_day = (int)(t - floor_div(t, DAY_SECONDS) * DAY_SECONDS);
-        if (!any_hour && of_day / 3600 != hour)
+        if (!alarm_matches(s->cmos[RTC_HOURS_ALARM], rtc_encode_hour(s, of_day / 3600)))
             t += 3600 - of_day % 3600;
-        else if (!any_minute && of_day / 60 % 60 != minute)
+        else if (!alarm_matches(s->cmos[RTC_MINUTES_ALARM], rtc_encode(s, of_day / 60 % 60)))
             t += 60 - of_day % 60;
-        else if (!any_second && of_day % 60 != second)
+        else if (!alarm_matches(s->cmos[RTC_SECONDS_ALARM], rtc_encode(s, of_day % 60)))
             t++;
         else
             return t;
