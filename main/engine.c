@@ -64,3 +64,14 @@ bool engine_start(VmConfig *config, Machine *machine, GError **error)
     machine->ram_size = config->board.ram_size;
     return vcpus_init(machine, engine, &engine_config, error);
 }
+
+bool engine_serve_qtest(const VmConfig *config, Machine *machine, GError **error)
+{
+    if (!config->qtest)
+        return !config->qtest_log ||
+               fail(error, "-qtest-log %s: -qtest DEV is missing", config->qtest_log);
+    if (strcmp(machine_engine(machine)->name, "qtest"))
+        return fail(error, "-qtest %s: -accel qtest is missing", config->qtest);
+    return qtest_start(machine, config->qtest, config->qtest_log, error) ||
+           fail_prefix(error, "-qtest");
+}

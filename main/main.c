@@ -79,7 +79,8 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
 
     return drives_open(config, error) && ports_open(config, error) &&
            engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
-           monitors_open(config, machine, error) && ui_start(machine, &config->ui, error);
+           engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
+           ui_start(machine, &config->ui, error);
 }
 
 static int run(VmConfig *config, Machine *machine)

@@ -47,5 +47,7 @@ void monitors_close(void);
 
 /* Chooses an engine by -accel and brings up the CPUs. */
 bool engine_start(VmConfig *config, Machine *machine, GError **error);
+/* Opens -qtest, once the devices exist. */
+bool engine_serve_qtest(const VmConfig *config, Machine *machine, GError **error);
 
 #endif

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The real executable: messages, exit codes, start line, background, signals, terminal.
+
+usage: test-cli-run.py VMRUN.  Speaks TAP.  Everything runs on the qtest engine, so that no
+/dev/kvm is needed.
+"""
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+VMRUN = os.path.abspath(sys.argv[1])
+BASE = [VMRUN, "-accel", "qtest", "-display", "none"]
+PATIENCE = 20
+
+
+def run(*args, base=None, text=None):
+    return subprocess.run([*(BASE if base is None else base), *args], input=text,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        expect(time.monotonic() < end, f"waited in vain for {what}")
+        time.sleep(0.01)
+
+
+def expect_error(args, *parts, base=None):
+    """One line on standard error that begins with the program's name, and exit code 1."""
+    result = run(*args, base=base)
+    expect(result.returncode == 1, f"{args}: exit code {result.returncode}")
+    lines = result.stderr.splitlines()
+    expect(len(lines) == 1 and lines[0].startswith("vmrun: "), f"{args}: {result.stderr!r}")
+    for part in parts:
+        expect(part in lines[0], f"{args}: {lines[0]!r} lacks {part!r}")
+
+
+@contextlib.contextmanager
+def started(*args, **kwargs):
+    """A vmrun that is killed at the end if it still runs."""
+    process = subprocess.Popen([*BASE, *args], stderr=subprocess.PIPE, text=True, **kwargs)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def talk(path, *lines):
+    """Types lines into a monitor on a socket; returns what it said."""
+    wait_for(lambda: os.path.exists(path), path)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(PATIENCE)
+        peer.connect(path)
+        said = b""
+        for line in ("", *lines):
+            peer.sendall(line.encode() + (b"\r" if line else b""))
+            mark = len(said)
+            while not said[mark:].endswith(b"(vmrun) "):
+                data = peer.recv(65536)
+                if not data:
+                    return said.decode()
+                said += data
+        return said.decode()
+
+
+# ---- Tests ----
+
+def test_help(tmp):
+    result = run("-help", base=[VMRUN])
+    expect(result.returncode == 0 and not result.stderr, result.stderr)
+    expect("-hda FILE" in result.stdout, "no -hda")
+    result = run("-version", base=[VMRUN])
+    expect(re.fullmatch(r"vmrun version [\d.]+\n", result.stdout), result.stdout)
+
+
+def test_bad_options(tmp):
+    expect_error(["-nographics"], "-nographics", "-nographic")
+    expect_error(["-m", "900T"], "-m 900T", "more than this host has")
+    expect_error(["-accel", "kwm"], "'kwm'", "'kvm'", base=[VMRUN])
+    expect_error(["-accel", "tcg"], "tcg", "does not have it yet", base=[VMRUN, "-display", "none"])
+    expect_error(["-qtest", "stdio"], "-accel qtest is missing",
+                 base=[VMRUN, "-accel", "kvm", "-display", "none"]) \
+        if os.access("/dev/kvm", os.R_OK | os.W_OK) else None
+    expect_error(["-qtest-log", "x"], "-qtest DEV is missing")
+
+
+def test_bad_files(tmp):
+    expect_error(["-hda", f"{tmp}/none"], "-hda", f"{tmp}/none", "No such file")
+    expect_error([f"{tmp}/none.qcow"], f"{tmp}/none.qcow", "No such file")
+    expect_error(["-hda", tmp], tmp)
+    expect_error(["-bios", f"{tmp}/none.bin"], f"{tmp}/none.bin")
+    expect_error(["-kernel", f"{tmp}/none"], f"{tmp}/none")
+    expect_error(["-D", f"{tmp}/no/log"], f"{tmp}/no/log")
+    expect_error(["-serial", f"file:{tmp}/no/out"], f"{tmp}/no/out")
+    expect_error(["-pidfile", f"{tmp}/no/pid"], f"{tmp}/no/pid")
+    disk = f"{tmp}/disk"
+    with open(disk, "wb") as file:
+        file.truncate(1 << 20)
+    expect_error(["-drive", f"file={disk},format=qcow2"], disk, "qcow2")
+    expect_error(["-drive", f"file={disk},format=qocw2"], "qocw2", "'qcow2'")
+    expect_error(["-drive", f"file={disk},cache=nnone"], "cache=nnone", "'none'")
+    expect_error(["-drive", f"file={disk},id=a", "-drive", f"file={disk},id=a,readonly=on"], "a")
+    expect_error(["-chardev", "nul,id=x"], "nul", "null")
+    expect_error(["-mon", "x"], "-mon", "x")
+    expect_error(["-serial", "chardev:x"], "x")
+    expect_error(["-serial", "stdio", "-monitor", "stdio"], "stdio")
+    expect_error(["-device", "isa-serial,chardev=x"], "x")
+    expect_error(["-device", "isa-serial,irqq=3"], "irqq")
+    expect_error(["-cpu", "host,+frobnicate"], "frobnicate", base=[VMRUN, "-display", "none"]) \
+        if os.access("/dev/kvm", os.R_OK | os.W_OK) else None
+
+
+def test_start_line(tmp):
+    disk, image, floppy = f"{tmp}/disk", f"{tmp}/cd.iso", f"{tmp}/fd"
+    for path, size in ((disk, 3 << 20), (image, 64 << 10), (floppy, 1440 << 10)):
+        with open(path, "wb") as file:
+            file.truncate(size)
+    result = run("-drive", f"file={disk},format=raw", "-cdrom", image, "-fda", floppy, "-m", "1536",
+                 "-smp", "2", "-monitor", "stdio", text="quit\n")
+    expect(result.returncode == 0, result)
+    line = result.stderr.splitlines()[0]
+    expect(line == f"vmrun: qtest, 2 CPUs, 1.5 GiB, hda {disk} (raw, 3 MiB), "
+           f"cdrom {image} (raw, 64 KiB), fda {floppy} (raw, 1.41 MiB)", line)
+
+
+def test_monitor_on_stdio(tmp):
+    result = run("-S", "-name", "me", "-monitor", "stdio",
+                 text="info status\ninfo name\ninfo block\nc\ninfo status\nq\n")
+    expect(result.returncode == 0, result)
+    for part in ("(prelaunch)", "me\n", "ide1-cd0: [not inserted]", "VM status: running"):
+        expect(part in result.stdout.replace("\r", ""), result.stdout)
+
+
+def test_defaults(tmp):
+    path = f"{tmp}/mon"
+    with started("-monitor", f"unix:{path},server=on,wait=off"):
+        said = talk(path, "info chardev", "info block")
+        for part in ("serial0: filename=vc", "parallel0: filename=vc", "floppy0", "ide1-cd0"):
+            expect(part in said, said)
+    os.unlink(path)
+    with started("-nodefaults", "-monitor", f"unix:{path},server=on,wait=off"):
+        said = talk(path, "info chardev", "info block")
+        for part in ("serial0", "parallel0", "floppy0", "ide1-cd0"):
+            expect(part not in said, said)
+
+
+def test_shared_terminal(tmp):
+    """-serial mon:stdio: Ctrl-A c switches, Ctrl-A x ends."""
+    result = run("-serial", "mon:stdio", text="\x01cinfo version\n\x01x")
+    expect(result.returncode == 0, result)
+    expect("(vmrun) " in result.stdout, result.stdout)
+    result = run(base=[VMRUN, "-accel", "qtest", "-nographic"], text="\x01cquit\n")
+    expect(result.returncode == 0, result)
+
+
+def test_monitors(tmp):
+    """Several monitors at once, by -monitor and -mon."""
+    one, two = f"{tmp}/one", f"{tmp}/two"
+    with started("-monitor", f"unix:{one},server=on,wait=off", "-chardev",
+                 f"socket,id=c,path={two},server=on,wait=off", "-mon", "c") as process:
+        expect("VM status: running" in talk(one, "info status"), "first monitor")
+        talk(one, "stop")
+        expect("VM status: paused" in talk(two, "info status"), "second monitor")
+        talk(two, "quit")
+        expect(process.wait(PATIENCE) == 0, "exit code")
+
+
+def test_signals(tmp):
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        path = f"{tmp}/mon{signo}"
+        with started("-monitor", f"unix:{path},server=on,wait=off") as process:
+            talk(path, "info status")
+            process.send_signal(signo)
+            expect(process.wait(PATIENCE) == 0, f"exit code on {signo}")
+            expect(f"ending on signal {int(signo)}" in process.stderr.read(), "message")
+
+
+def test_pid_file(tmp):
+    path, mon = f"{tmp}/pid", f"{tmp}/mon"
+    with started("-pidfile", path, "-monitor", f"unix:{mon},server=on,wait=off") as process:
+        talk(mon, "info status")
+        with open(path, encoding="ascii") as file:
+            expect(int(file.read()) == process.pid, "process number")
+        expect_error(["-pidfile", path], path, "another process uses it")
+        talk(mon, "quit")
+        process.wait(PATIENCE)
+        expect(not os.path.exists(path), "the file is gone at the end")
+
+
+def test_daemonize(tmp):
+    pid_file, mon = f"{tmp}/pid", f"{tmp}/mon"
+    result = run("-daemonize", "-pidfile", pid_file, "-monitor", f"unix:{mon},server=on,wait=off")
+    expect(result.returncode == 0, result)
+    with open(pid_file, encoding="ascii") as file:
+        pid = int(file.read())
+    expect("VM status: running" in talk(mon, "info status"), "status")
+    expect(os.readlink(f"/proc/{pid}/cwd") == "/", "directory")
+    expect(os.readlink(f"/proc/{pid}/fd/0") == "/dev/null", "standard input")
+    talk(mon, "quit")
+    wait_for(lambda: not os.path.exists(pid_file), "the end")
+    # What goes wrong is told by the parent, and is its exit code.
+    expect_error(["-daemonize", "-hda", f"{tmp}/none"], f"{tmp}/none")
+    expect_error(["-daemonize", "-nographic"], "-daemonize", "-nographic")
+
+
+def test_log(tmp):
+    log = f"{tmp}/log"
+    result = run("-d", "cpu_reset,unassigned", "-D", log, "-monitor", "stdio",
+                 text="i 0x1234\nquit\n")
+    expect(result.returncode == 0, result)
+    with open(log, encoding="utf-8") as file:
+        expect("1234" in file.read(), "the access of no device")
+
+
+def test_qtest(tmp):
+    path, log = f"{tmp}/qtest", f"{tmp}/qlog"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(1)
+        with started("-qtest", f"unix:{path}", "-qtest-log", log, "-monitor", "none"):
+            peer, _ = server.accept()
+            with peer, peer.makefile("rw") as stream:
+                for command, answer in (("outb 0x70 0x0f", "OK"), ("writel 0x1000 0x12345678", "OK"),
+                                        ("readb 0x1001", "OK 0x0000000000000056")):
+                    stream.write(command + "\n")
+                    stream.flush()
+                    said = stream.readline().strip()
+                    expect(said == answer, f"{command}: {said}")
+
+
+def read_until(master, wanted):
+    said = b""
+    end = time.monotonic() + PATIENCE
+    while wanted not in said:
+        ready, _, _ = select.select([master], [], [], max(0, end - time.monotonic()))
+        expect(ready, f"waited in vain for {wanted}: {said}")
+        said += os.read(master, 4096)
+
+
+def on_terminal(args, end_it):
+    """Runs on a pseudo-terminal until end_it ends it; the terminal must be as it was."""
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen([VMRUN, "-accel", "qtest", *args], stdin=slave, stdout=slave,
+                               stderr=slave, start_new_session=True)
+    try:
+        read_until(master, b"CPU, ")
+        wait_for(lambda: termios.tcgetattr(slave) != before, "raw mode")
+        end_it(master, process)
+        process.wait(PATIENCE)
+        expect(termios.tcgetattr(slave) == before, f"{args}: the terminal has changed")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(master)
+        os.close(slave)
+
+
+def test_terminal(tmp):
+    def type_it(text):
+        return lambda master, process: os.write(master, text)
+
+    def send(*signals):
+        def end_it(master, process):
+            for signo in signals:
+                process.send_signal(signo)
+        return end_it
+    on_terminal(["-nographic"], type_it(b"\x01x"))
+    on_terminal(["-nographic"], type_it(b"\x01cquit\r"))
+    on_terminal(["-display", "none", "-monitor", "stdio"], type_it(b"quit\r"))
+    on_terminal(["-nographic"], send(signal.SIGTERM))
+    on_terminal(["-nographic"], send(signal.SIGTERM, signal.SIGINT))
+    on_terminal(["-nographic"], send(signal.SIGSEGV))
+    on_terminal(["-nographic"], send(signal.SIGABRT))
+
+
+def main():
+    tests = [(name, fn) for name, fn in globals().items() if name.startswith("test_")]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, (name, fn) in enumerate(tests, 1):
+        with tempfile.TemporaryDirectory(prefix="vmrun-cli-") as tmp:
+            try:
+                fn(tmp)
+                print(f"ok {number} {name[5:]}")
+            except Exception as error:  # whatever it is, the other tests go on
+                failed += 1
+                print(f"not ok {number} {name[5:]}\n# {str(error)!r}")
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
