@@ -146,6 +146,16 @@ static hwaddr address_in(AddressSpace *as, Source *source)
     return addr;
 }
 
+/* Registers that may reset the machine: hit rarely, so that devices get into deeper states. */
+static bool resets(uint16_t port, unsigned size)
+{
+    static const uint16_t ports[] = {0x64, 0x92, 0xcf9, 0x604, 0x605, 0x501};
+    for (unsigned i = 0; i < G_N_ELEMENTS(ports); i++)
+        if (port <= ports[i] && ports[i] < port + size)
+            return true;
+    return false;
+}
+
 static void port_operation(Machine *machine, Source *source)
 {
     uint8_t data[64];
@@ -154,7 +164,10 @@ static void port_operation(Machine *machine, Source *source)
     unsigned size = 1u << how % 3, count = how % 64 ? 1 : 8;
     for (unsigned i = 0; i < sizeof(data); i += 8)
         st64_le(data + i, value_of(source));
-    dispatch_pio(&machine->io, port, how >> 8 & 1, size, data, count);
+    bool write = how >> 8 & 1;
+    if (write && resets(port, size) && how >> 9 & 127)
+        return;
+    dispatch_pio(&machine->io, port, write, size, data, count);
 }
 
 static void memory_operation(Machine *machine, Source *source)
