@@ -361,6 +361,8 @@ bool vcpus_init(Machine *machine, const CpuEngine *engine, const EngineConfig *c
         ok = start_thread(machine->cpus[i], error);
     /* After a failed start the error stands already; the others' are dropped. */
     ok = wait_ready(machine, ok ? error : NULL) && ok;
+    while (ok && !all_stopped(machine))
+        loop_cond_wait(machine->loop, &set.changed);
     if (!ok)
         vcpus_fini(machine);
     return ok;
