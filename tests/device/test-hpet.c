@@ -3,6 +3,7 @@
 #include "accel/test.h"
 #include "hw/registry.h"
 #include "hw/timer/hpet.h"
+#include "test-corrupt.h"
 #include "util/timer.h"
 
 enum { CAP = 0x000, CONF = 0x010, STATUS = 0x020, COUNTER = 0x0f0 };
@@ -297,6 +298,8 @@ static void test_hostile(Fixture *f, gconstpointer props)
     uint32_t data;
     IrqLine pit = device_input(f->dev, HPET_IN_PIT);
     for (int i = 0; i < 100000; i++) {
+        if (i % 500 == 499)
+            load_corrupt(f->dev, rand);
         hwaddr at = HPET_BASE + g_rand_int_range(rand, 0, i & 1 ? 0x400 : 0x160);
         uint64_t value = (uint64_t)g_rand_int(rand) << 32 | g_rand_int(rand);
         value >>= g_rand_int_range(rand, 0, 64);

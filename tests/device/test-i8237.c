@@ -4,6 +4,7 @@
 
 #include "accel/test.h"
 #include "hw/registry.h"
+#include "test-corrupt.h"
 
 /* Registers of the first controller; the second has them at 0xc0, two ports apart. */
 enum { COMMAND = 8, REQUEST, MASK, MODE, CLEAR_FF, MASTER_CLEAR, CLEAR_MASK, ALL_MASK };
@@ -262,6 +263,8 @@ static void test_hostile(Fixture *f, gconstpointer data)
     g_autofree uint8_t *buf = g_malloc(0x20000);
     bool tc;
     for (int i = 0; i < 100000; i++) {
+        if (i % 500 == 499)
+            load_corrupt(f->dev, rand);
         static const uint16_t bases[] = {0x00, 0xc0, 0x80, 0x480};
         uint32_t value = g_rand_int(rand);
         uint16_t port = bases[value & 3] + (value >> 2) % ((value & 3) == 1 ? 0x20 : 0x10);

@@ -4,6 +4,7 @@
 #include "hw/misc/pcspk.h"
 #include "hw/registry.h"
 #include "hw/timer/i8254.h"
+#include "test-corrupt.h"
 #include "util/timer.h"
 
 enum { CONTROL = 0x43, PORT_B = 0x61 };
@@ -494,6 +495,8 @@ static void test_hostile(Fixture *f, gconstpointer props)
     static const uint16_t ports[] = {0x40, 0x41, 0x42, CONTROL, PORT_B};
     GRand *rand = g_rand_new_with_seed(8254);
     for (int i = 0; i < 100000; i++) {
+        if (i % 500 == 499)
+            load_corrupt(f->pit, rand);
         uint16_t port = ports[g_rand_int_range(rand, 0, G_N_ELEMENTS(ports))];
         uint32_t value = g_rand_int(rand);
         switch (g_rand_int_range(rand, 0, 6)) {

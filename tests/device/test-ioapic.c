@@ -3,6 +3,7 @@
 #include "accel/test.h"
 #include "hw/intc/ioapic.h"
 #include "hw/registry.h"
+#include "test-corrupt.h"
 
 enum { SELECT = 0x00, WINDOW = 0x10, EOI = 0x40 };
 
@@ -233,6 +234,8 @@ static void test_hostile(Fixture *f, gconstpointer props)
     uint64_t address;
     uint32_t data;
     for (int i = 0; i < 100000; i++) {
+        if (i % 500 == 499)
+            load_corrupt(f->dev, rand);
         hwaddr at = IOAPIC_BASE + g_rand_int_range(rand, 0, 0x60);
         uint32_t value = g_rand_int(rand);
         switch (g_rand_int_range(rand, 0, 6)) {

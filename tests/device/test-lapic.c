@@ -5,6 +5,7 @@
 #include "hw/intc/ioapic.h"
 #include "hw/intc/lapic.h"
 #include "hw/registry.h"
+#include "test-corrupt.h"
 #include "util/timer.h"
 
 #define CPUS 4
@@ -634,6 +635,8 @@ static void test_hostile(Fixture *f, gconstpointer data)
         unsigned n = g_rand_int_range(rand, 0, CPUS);
         uint32_t value = g_rand_int(rand), reg = g_rand_int_range(rand, 0, 0x420);
         on(f, n);
+        if (i % 500 == 499)
+            load_corrupt(f->apic[n], rand);
         switch (g_rand_int_range(rand, 0, 10)) {
         case 0:
             writeb(f->m, LAPIC_BASE + reg, value);

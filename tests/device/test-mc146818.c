@@ -5,6 +5,7 @@
 #include "accel/test.h"
 #include "hw/registry.h"
 #include "hw/timer/mc146818.h"
+#include "test-corrupt.h"
 #include "util/bytes.h"
 #include "util/timer.h"
 
@@ -380,6 +381,8 @@ static void test_hostile(Fixture *f, gconstpointer base)
 {
     GRand *rand = g_rand_new_with_seed(146818);
     for (int i = 0; i < 100000; i++) {
+        if (i % 500 == 499)
+            load_corrupt(f->rtc, rand);
         uint32_t value = g_rand_int(rand);
         switch (g_rand_int_range(rand, 0, 8)) {
         case 0:
