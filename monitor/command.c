@@ -32,7 +32,8 @@ char **mon_command_names(const MonCommand *table)
 void mon_command_describe(const MonCommand *command, const char *prefix, GString *out)
 {
     g_string_append_printf(out, "%s%s", prefix, command->name);
-    for (const MonArg *arg = command->args; arg->kind; arg++) {
+    for (unsigned i = 0; i < MON_ARGS_MAX && command->args[i].kind; i++) {
+        const MonArg *arg = &command->args[i];
         if (arg->kind == ARG_FLAG)
             g_string_append_printf(out, " [-%s]", arg->name);
         else if (arg->kind == ARG_FORMAT)

@@ -259,8 +259,10 @@ def on_terminal(args, end_it):
     """Runs on a pseudo-terminal until end_it ends it; the terminal must be as it was."""
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
+    # A sanitizer's own handler of SIGSEGV would stand before vmrun's.
+    env = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"}
     process = subprocess.Popen([VMRUN, "-accel", "qtest", *args], stdin=slave, stdout=slave,
-                               stderr=slave, start_new_session=True)
+                               stderr=slave, start_new_session=True, env=env)
     try:
         read_until(master, b"CPU, ")
         wait_for(lambda: termios.tcgetattr(slave) != before, "raw mode")

@@ -27,8 +27,11 @@ static VmConfig *parse(const char *line, GError **error)
     char **argv = g_strsplit(g_intern_string(whole), " ", 0);
     VmConfig *config = config_new();
 
-    for (char **word = argv; *word; word++)
-        *word = (char *)g_intern_string(g_strdelimit(*word, "~", ' '));
+    for (char **word = argv; *word; word++) {
+        char *split = g_strdelimit(*word, "~", ' ');
+        *word = (char *)g_intern_string(split);
+        g_free(split);
+    }
     if (!cli_parse(config, (int)g_strv_length(argv), argv, error)) {
         config_free(config);
         config = NULL;
