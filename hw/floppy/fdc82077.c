@@ -532,5 +532,6 @@ static bool state_post_load(void *state, GError **error)
                     fdc->filled, fdc->wanted);
     if (!fdc_job_valid(fdc))
         return fail(error, "i82077: job %u is not possible", fdc->job);
+    fdc->host->irq(fdc->opaque, fdc->irq);
     return true;
 }

@@ -231,7 +231,10 @@ static void piix3_ide_pre_save(void *state)
 
 static bool piix3_ide_post_load(void *state, GError **error)
 {
-    update_decode(state);
+    Piix3Ide *ide = state;
+    update_decode(ide);
+    for (unsigned i = 0; i < CHANNELS; i++)
+        irq_set(&ide->irq[i], ide->channel[i].intrq);
     return true;
 }
 
