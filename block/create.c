@@ -42,15 +42,23 @@ static bool check_options(const BlkFormat *fmt, const Options *options, GError *
 
 /* Opens the backing file to see that it is one, and how large. */
 static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
-                            GError **error)
+                            bool remembers_format, GError **error)
 {
     NodeMode mode = {.file = {.share = true}};
     g_autofree char *path = backing_path(host_file_path(name), spec->backing);
-    BlkNode *node = node_open(sched, path, spec->backing_format, &mode, error);
+    const char *format = remembers_format ? spec->backing_format : NULL;
+    BlkNode *node = node_open(sched, path, format, &mode, error);
     if (!node)
         return fail_prefix(error, "backing file of '%s'", name);
+    if (spec->backing_format && strcmp(node->fmt->name, spec->backing_format)) {
+        fail(error, "'%s' looks like %s, and this format cannot remember that it is %s", path,
+             node->fmt->name, spec->backing_format);
+        node_abandon(node);
+        return false;
+    }
     if (!has_size)
         spec->size = node->size;
+    spec->backing_format = node->fmt->name; /* what was seen is remembered, not guessed anew */
     node_abandon(node);
     return true;
 }
@@ -68,7 +76,7 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
     if (spec.backing && !fmt->backing)
         return fail(error, "format '%s' has no backing files", fmt->name);
     if (spec.backing && (!unchecked || !has_size) &&
-        !look_at_backing(sched, name, &spec, has_size, error))
+        !look_at_backing(sched, name, &spec, has_size, fmt->backing_format, error))
         return false;
     if (!spec.backing && !has_size)
         return fail(error, "the size of '%s' is missing", name);

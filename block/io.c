@@ -378,14 +378,10 @@ static int write_zero_data(BlkNode *node, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
-/* Part of a cluster: written, unless it reads as zeros anyway. */
-static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
+/* The same, but only where there are no zeros yet. */
+static int write_zero_where_needed(BlkNode *node, uint64_t offset, uint64_t bytes)
 {
-    Track track;
     int ret = 0;
-    if (!bytes)
-        return 0;
-    track_clusters(node, &track, offset, bytes, true);
     while (bytes && !ret) {
         Extent e;
         ret = node_resolve(node, offset, bytes, 0, &e);
@@ -396,6 +392,17 @@ static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
         offset += e.bytes;
         bytes -= e.bytes;
     }
+    return ret;
+}
+
+/* Part of a cluster. */
+static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    Track track;
+    if (!bytes)
+        return 0;
+    track_clusters(node, &track, offset, bytes, true);
+    int ret = write_zero_where_needed(node, offset, bytes);
     track_end(&node->requests, &track);
     return ret;
 }
@@ -406,7 +413,7 @@ static int zero_clusters(BlkNode *node, uint64_t offset, uint64_t bytes, unsigne
     track_clusters(node, &track, offset, bytes, true);
     int ret = node->fmt->zero ? node->fmt->zero(node, offset, bytes, flags) : -ENOTSUP;
     if (ret == -ENOTSUP)
-        ret = write_zero_data(node, offset, bytes);
+        ret = write_zero_where_needed(node, offset, bytes);
     track_end(&node->requests, &track);
     return ret;
 }
@@ -474,30 +481,24 @@ static int compression_run(void *opaque)
     return c->node->fmt->compress(c->node, c->in, c->out);
 }
 
-int node_write_compressed(BlkNode *node, uint64_t offset, const void *data, uint64_t bytes)
+int node_compress(BlkNode *node, const void *data, void *out)
 {
-    if (!node->fmt->compress)
+    Compression c = {.node = node, .in = data, .out = out};
+    return node->fmt->compress ? co_pool(compression_run, &c) : -ENOTSUP;
+}
+
+int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes)
+{
+    Track track;
+    if (!node->fmt->write_compressed)
         return -ENOTSUP;
-    if (!bytes || bytes > node->cluster || (offset & (node->cluster - 1)))
+    if ((offset & (node->cluster - 1)) || offset >= node->size || in_bytes >= node->cluster)
         return -EINVAL;
-    Compression c = {.node = node, .in = data, .out = g_malloc(node->cluster)};
-    g_autofree uint8_t *padded = NULL;
-    if (bytes < node->cluster) {
-        padded = g_malloc0(node->cluster);
-        memcpy(padded, data, bytes);
-        c.in = padded;
-    }
-    int length = co_pool(compression_run, &c);
-    int ret = length < 0 ? length : node_balance(node);
-    if (!ret) {
-        Track track;
-        track_clusters(node, &track, offset, bytes, true);
-        ret = node->fmt->write_compressed(node, offset, c.out, (size_t)length);
-        track_end(&node->requests, &track);
-    }
-    g_free(c.out);
-    if (ret != -ENOSPC || length != -ENOSPC)
+    int ret = node_balance(node);
+    if (ret)
         return ret;
-    struct iovec iov = {(void *)(uintptr_t)data, bytes};
-    return node_write(node, offset, (IoBuf){&iov, 1, 0}, bytes);
+    track_clusters(node, &track, offset, node->cluster, true);
+    ret = node->fmt->write_compressed(node, offset, in, in_bytes);
+    track_end(&node->requests, &track);
+    return ret;
 }

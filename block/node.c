@@ -12,7 +12,7 @@
 #define PROBE_BYTES 2048u
 #define MAX_CHAIN   256 /* backing files below one another */
 
-const BlkFormat *const block_formats[] = {&raw_format, NULL};
+const BlkFormat *const block_formats[] = {&raw_format, &qcow_format, &qcow2_format, NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {
@@ -128,7 +128,8 @@ static bool is_ring(const BlkFile *file, const Above *above)
 static void node_free(BlkNode *node)
 {
     node_forget_expanded(node);
-    file_close(node->file);
+    if (!node->mode.borrow)
+        file_close(node->file);
     g_free(node->name);
     g_free(node->backing_name);
     g_free(node->backing_format);
@@ -140,7 +141,8 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
 {
     const BlkFormat *fmt = format ? format_find(format, error) : probe_file(file, error);
     if (!fmt) {
-        file_close(file);
+        if (!mode->borrow)
+            file_close(file);
         return NULL;
     }
     BlkNode *node = g_malloc0(fmt->node_size);

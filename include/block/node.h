@@ -90,6 +90,7 @@ struct BlkFormat {
     size_t node_size; /* of the format's struct, whose first member is a BlkNode */
     const CreateOption *create_options; /* ends with a NULL name; NULL: cannot be created */
     bool backing;                       /* images may have a backing file */
+    bool backing_format;                /* and can say of what format it is */
     /* How surely the first bytes are of this format, 0 to 100. */
     int (*probe)(const uint8_t *head, size_t bytes);
     /* Reads the header from node->file and sets size, cluster, backing_name... (co) */
@@ -135,6 +136,7 @@ struct BlkFormat {
 typedef struct NodeMode {
     HostFileMode file;
     bool no_backing; /* leave the backing file alone: info, check */
+    bool borrow;     /* the file stays the caller's, who closes it */
     bool repair;     /* a damaged image is to be opened all the same: check */
     bool discard;    /* give freed clusters back to the host */
     /* Bytes of metadata cached; 0: the default. */
@@ -170,7 +172,7 @@ const BlkFormat *format_probe(const uint8_t *head, size_t bytes);
 /* Opens an image and its backing chain.  format NULL: probe.  NULL with an error. (co) */
 BlkNode *node_open(CoSched *sched, const char *name, const char *format, const NodeMode *mode,
                    GError **error);
-/* The same on a file that is open; takes it over, even on failure. */
+/* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);
@@ -185,9 +187,11 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_flush(BlkNode *node);
-/* Stores one whole cluster (the last one of the image may be short) compressed; falls back to
- * node_write() if it does not shrink. -ENOTSUP if the format has no compression. (co) */
-int node_write_compressed(BlkNode *node, uint64_t offset, const void *data, uint64_t bytes);
+/* Compresses one whole cluster into out, which holds a cluster: its length, -ENOSPC if it does not
+ * shrink, -ENOTSUP if the format has no compression. (co) */
+int node_compress(BlkNode *node, const void *data, void *out);
+/* Stores what node_compress() made at offset, a multiple of the cluster size. (co) */
+int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);
 /* Inline, whole or not at all: -EAGAIN if it would have to wait. */
 int node_read_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);

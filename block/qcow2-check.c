@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qcow2: check.  All references are counted and compared with the refcounts: a count that is too
+ * high is a leak, one that is too low a corruption.  The words are qemu-img's.
+ */
+#include "qcow2-check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "util/bytes.h"
+
+#define MAX_CLUSTERS (1ULL << 28) /* that can be checked: a gigabyte of counts */
+#define MAX_WORK     (1ULL << 33) /* entries: snapshots may refer to the same tables without end */
+
+/* ---- Reporting ---- */
+
+static void say_args(Check *c, const char *format, va_list args)
+{
+    g_autofree char *line = g_strdup_vprintf(format, args);
+    c->report(c->opaque, line);
+}
+
+void check_say(Check *c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say_args(c, format, args);
+    va_end(args);
+}
+
+void check_error(Check *c, bool mended, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say_args(c, format, args);
+    va_end(args);
+    if (mended)
+        c->result->corruptions_fixed++;
+    else
+        c->result->corruptions++;
+}
+
+/* ---- Counting ---- */
+
+static void count(Check *c, uint64_t offset, uint64_t bytes, const char *what)
+{
+    if (!bytes)
+        return;
+    uint64_t first = offset >> c->q->cluster_bits;
+    uint64_t last = (offset + bytes - 1) >> c->q->cluster_bits;
+    if (offset > INT64_MAX - bytes || last >= c->clusters) {
+        check_error(c, false, "ERROR: %s at 0x%" PRIx64 " lies behind the end of the file", what,
+                    offset);
+        last = MIN(last, c->clusters - 1);
+    }
+    for (uint64_t i = first; i <= last; i++)
+        c->counts[i] += c->counts[i] < UINT32_MAX;
+}
+
+static int read_words(Check *c, uint64_t offset, uint64_t *table, uint32_t entries)
+{
+    c->work += entries;
+    if (c->work > MAX_WORK)
+        return -E2BIG;
+    int ret = file_pread(c->q->base.file, offset, table, entries * 8ULL);
+    for (uint32_t i = 0; i < entries && !ret; i++)
+        table[i] = ld64_be(&table[i]);
+    return ret;
+}
+
+static void count_compressed(Check *c, uint64_t entry)
+{
+    uint64_t offset, bytes;
+    qcow2_compressed_place(c->q, entry, &offset, &bytes);
+    /* The last sector may be cut short by the end of the file. */
+    if (offset < c->q->base.file->size)
+        bytes = MIN(bytes, c->q->base.file->size - offset);
+    count(c, offset, bytes, "a compressed cluster");
+}
+
+static void count_l2_entry(Check *c, uint64_t entry, uint64_t index, bool active)
+{
+    Qcow2 *q = c->q;
+    uint64_t host = entry & ENTRY_OFFSET;
+    if (entry & ENTRY_COMPRESSED) {
+        if (entry & ENTRY_COPIED)
+            check_error(c, false, "ERROR: compressed cluster %" PRIu64 " has the copied flag",
+                        index);
+        count_compressed(c, entry);
+        c->result->allocated += active;
+        c->result->compressed += active;
+        c->result->fragmented += active;
+        return;
+    }
+    if ((entry & ENTRY_ZERO) && q->version < 3)
+        check_error(c, false,
+                    "ERROR: guest cluster %" PRIu64 " is a zero cluster, which version 2 "
+                    "does not know",
+                    index);
+    if (!host)
+        return;
+    if (host & q->cluster_mask) {
+        check_error(c, false,
+                    "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
+                    "corrupted.",
+                    host);
+        return;
+    }
+    count(c, host, qcow2_cluster_bytes(q), "a data cluster");
+    if (!active)
+        return;
+    c->result->allocated++;
+    c->result->fragmented += c->next_data && host != c->next_data;
+    c->next_data = host + qcow2_cluster_bytes(q);
+}
+
+static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
+{
+    Qcow2 *q = c->q;
+    uint32_t per_table = 1u << q->l2_bits;
+    g_autofree uint64_t *l2 = g_new(uint64_t, per_table);
+    for (uint32_t i = 0; i < entries; i++) {
+        uint64_t table = l1[i] & ENTRY_OFFSET;
+        if (!table)
+            continue;
+        if (table & q->cluster_mask) {
+            check_error(c, false,
+                        "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 "
+                        "entry corrupted",
+                        table);
+            continue;
+        }
+        count(c, table, qcow2_cluster_bytes(q), "an L2 table");
+        int ret = read_words(c, table, l2, per_table);
+        if (ret)
+            return ret;
+        for (uint32_t j = 0; j < per_table; j++)
+            if (l2[j])
+                count_l2_entry(c, l2[j], (uint64_t)i * per_table + j, active);
+    }
+    return 0;
+}
+
+static int count_snapshots(Check *c)
+{
+    Qcow2 *q = c->q;
+    count(c, q->snapshots_offset, q->snapshots_bytes, "the snapshot table");
+    for (unsigned i = 0; i < q->snapshot_count; i++) {
+        const Qcow2Snapshot *s = &q->snapshots[i];
+        int ret;
+        uint64_t *l1 = qcow2_read_table(q, s->l1_offset, s->l1_entries, &ret);
+        if (!l1)
+            return ret;
+        count(c, s->l1_offset, s->l1_entries * 8ULL, "a snapshot's L1 table");
+        ret = count_l1(c, l1, s->l1_entries, false);
+        g_free(l1);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+/* A bitmap's table and the clusters that it names. */
+static int count_bitmap(Check *c, uint64_t offset, uint32_t entries)
+{
+    int ret = 0;
+    if (entries > MAX_L1_BYTES / 8 || (offset & c->q->cluster_mask)) {
+        check_error(c, false, "ERROR: a bitmap's table at 0x%" PRIx64 " is out of bounds", offset);
+        return 0;
+    }
+    g_autofree uint64_t *table = g_new(uint64_t, MAX(entries, 1));
+    count(c, offset, entries * 8ULL, "a bitmap's table");
+    ret = read_words(c, offset, table, entries);
+    for (uint32_t i = 0; i < entries && !ret; i++)
+        if (table[i] & ENTRY_OFFSET)
+            count(c, table[i] & ENTRY_OFFSET, qcow2_cluster_bytes(c->q), "a bitmap's cluster");
+    return ret;
+}
+
+static int count_bitmaps(Check *c)
+{
+    Qcow2 *q = c->q;
+    if (!q->has_bitmaps)
+        return 0;
+    count(c, q->bitmaps_offset, q->bitmaps_bytes, "the bitmap directory");
+    uint64_t at = q->bitmaps_offset, end = at + MIN(q->bitmaps_bytes, MAX_SNAPSHOT_BYTES);
+    for (uint32_t i = 0; i < q->bitmap_count && at + 24 <= end; i++) {
+        uint8_t entry[24];
+        int ret = file_pread(q->base.file, at, entry, sizeof(entry));
+        if (!ret)
+            ret = count_bitmap(c, ld64_be(entry), ld32_be(entry + 8));
+        if (ret)
+            return ret;
+        at += align_up(24ULL + ld16_be(entry + 18) + ld32_be(entry + 20), 8);
+    }
+    return 0;
+}
+
+static void count_refcount_structures(Check *c)
+{
+    Qcow2 *q = c->q;
+    uint64_t cluster = qcow2_cluster_bytes(q);
+    count(c, q->rt_offset, q->rt_clusters * cluster, "the refcount table");
+    for (uint32_t i = 0; i < q->rt_entries; i++) {
+        uint64_t block = q->rt[i] & ENTRY_OFFSET;
+        if (!block)
+            continue;
+        uint64_t number = block >> q->cluster_bits;
+        if ((block & q->cluster_mask) || number >= c->clusters) {
+            check_error(c, c->fix & CHECK_FIX_ERRORS, "ERROR refcount block %u is %s", i,
+                        block & q->cluster_mask
+                            ? "not cluster aligned; refcount table entry corrupted"
+                            : "outside image");
+            c->rebuild = true;
+            continue;
+        }
+        c->counts[number]++;
+        if (c->counts[number] > 1) {
+            check_error(c, c->fix & CHECK_FIX_ERRORS, "ERROR refcount block %u refcount=%u", i,
+                        c->counts[number]);
+            c->rebuild = true;
+        }
+    }
+}
+
+static int count_all(Check *c)
+{
+    Qcow2 *q = c->q;
+    count(c, 0, qcow2_cluster_bytes(q), "the header");
+    count(c, q->l1_offset, q->l1_entries * 8ULL, "the L1 table");
+    int ret = count_l1(c, q->l1, q->l1_entries, true);
+    if (!ret)
+        ret = count_snapshots(c);
+    if (!ret)
+        ret = count_bitmaps(c);
+    if (!ret)
+        count_refcount_structures(c);
+    return ret;
+}
+
+/* ---- Comparing ---- */
+
+/* One cluster whose count is wrong. */
+static void compare_one(Check *c, uint64_t cluster, uint64_t stored, uint64_t found)
+{
+    bool leak = stored > found;
+    bool mend = c->fix & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
+    if (mend && !c->rebuild) {
+        bool fits = found <= qcow2_refcount_max(c->q);
+        mend = fits && !qcow2_count_set(c->q, cluster, found);
+        if (!mend && (c->fix & CHECK_FIX_ERRORS))
+            c->rebuild = mend = fits;
+    }
+    check_say(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+              mend   ? "Repairing"
+              : leak ? "Leaked"
+                     : "ERROR",
+              cluster, stored, found);
+    if (leak)
+        *(mend ? &c->result->leaks_fixed : &c->result->leaks) += 1;
+    else
+        *(mend ? &c->result->corruptions_fixed : &c->result->corruptions) += 1;
+}
+
+static int compare_all(Check *c)
+{
+    Qcow2 *q = c->q;
+    uint64_t per_block = 1ULL << q->refblock_bits;
+    uint64_t end = 0;
+    for (uint64_t i = 0; i < c->clusters; i++) {
+        uint64_t block = i >> q->refblock_bits, stored = 0;
+        uint64_t at = block < q->rt_entries ? q->rt[block] & ENTRY_OFFSET : 0;
+        if (at && !(at & q->cluster_mask)) {
+            int ret = qcow2_count_get(q, i, &stored);
+            if (ret)
+                return ret;
+        } else if (!(i & (per_block - 1)) && i + per_block <= c->clusters &&
+                   buffer_is_zero(c->counts + i, per_block * sizeof(*c->counts))) {
+            i += per_block - 1;
+            continue;
+        }
+        if (stored || c->counts[i])
+            end = i + 1;
+        if (stored != c->counts[i])
+            compare_one(c, i, stored, c->counts[i]);
+    }
+    c->result->image_end = end << q->cluster_bits;
+    return 0;
+}
+
+/* ---- The whole ---- */
+
+static int finish_repair(Check *c)
+{
+    Qcow2 *q = c->q;
+    int ret = c->rebuild ? check_rebuild_refcounts(c) : qcow2_commit(q, true);
+    if (!ret)
+        ret = check_copied_flags(c);
+    if (!ret)
+        ret = file_flush(q->base.file);
+    bool whole = !c->result->corruptions && !c->result->check_errors;
+    if (!ret && whole && (q->incompatible & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT))) {
+        q->incompatible &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
+        ret = qcow2_write_features(q);
+        if (!ret)
+            ret = file_flush(q->base.file);
+    }
+    qcow2_drop_caches(q);
+    return ret;
+}
+
+static int run(Check *c)
+{
+    int ret = count_all(c);
+    if (ret)
+        return ret;
+    if (c->rebuild && !(c->fix & CHECK_FIX_ERRORS))
+        c->fix = 0; /* counts in a broken structure are not worth mending */
+    ret = compare_all(c);
+    if (ret)
+        return ret;
+    return c->fix ? finish_repair(c) : check_copied_flags(c);
+}
+
+int qcow2_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *report, void *opaque)
+{
+    Qcow2 *q = qcow2(node);
+    Check c = {.q = q, .result = result, .fix = fix, .report = report, .opaque = opaque};
+    if (fix && node->readonly)
+        return -EROFS;
+    int ret = node->readonly ? 0 : qcow2_commit(q, true);
+    if (ret)
+        return ret;
+    c.clusters = (node->file->size + q->cluster_mask) >> q->cluster_bits;
+    if (c.clusters > MAX_CLUSTERS) {
+        check_say(&c, "The file has too many clusters to be checked: %" PRIu64, c.clusters);
+        result->check_errors++;
+        return -EFBIG;
+    }
+    result->total = (node->size + q->cluster_mask) >> q->cluster_bits;
+    c.counts = g_try_new0(uint32_t, c.clusters);
+    ret = c.counts ? run(&c) : -ENOMEM;
+    g_free(c.counts);
+    if (ret)
+        result->check_errors++;
+    return ret;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copying images with several workers. */
+#ifndef VMRUN_TOOLS_IMG_COPY_H
+#define VMRUN_TOOLS_IMG_COPY_H
+
+#include "img.h"
+
+#define MAX_WORKERS 64u
+#define MAX_SPARSE  (1u << 20)
+
+typedef struct Copy {
+    GPtrArray *sources; /* of BlkNode, one after another */
+    BlkNode *target;
+    uint64_t size;   /* of all sources */
+    uint64_t sparse; /* shortest run of zeros that is left out; 0: none */
+    unsigned workers;
+    bool compress, out_of_order, only_top, progress, quiet;
+    bool target_is_zero, target_has_backing;
+    /* private to img-copy.c */
+    CoMutex picking;        /* the next piece */
+    uint64_t next, written; /* where it begins; where writing is in turn */
+    CoQueue turn;
+    unsigned running;
+    int ret;
+    uint64_t failed_at;
+    bool failed_writing;
+    uint64_t done;
+    int64_t started, shown;
+} Copy;
+
+/* Copies; false with an error that says where. */
+bool copy_run(Copy *copy, GError **error);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmrun-img create. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "img-create.h"
+#include "util/error.h"
+#include "util/log.h"
+
+static int run_create(int argc, char **argv);
+
+const Command command_create = {
+    .name = "create",
+    .synopsis =
+        "[-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]",
+    .help = "Makes an image.  With a backing file SIZE may be left out: its size is taken.\n\n"
+            "  -f FORMAT   raw (default), qcow or qcow2\n"
+            "  -b FILE     unchanged clusters are read from this image\n"
+            "  -F FORMAT   its format; it is looked at, if you do not say it\n"
+            "  -u          do not look whether the backing file is there\n"
+            "  -o OPTIONS  key=value,...; '-o help' lists them for a format\n"
+            "  -q          say nothing\n",
+    .run = run_create,
+};
+
+/* ---- -o, shared with convert ---- */
+
+static bool takes_backing(const char *key)
+{
+    return !strcmp(key, "size") || !strcmp(key, "backing_file") || !strcmp(key, "backing_fmt");
+}
+
+bool create_options_add(Options **options, const char *text, GError **error)
+{
+    const char *key, *value;
+    g_autoptr(Options) more = options_parse("-o", text, NULL, NULL, error);
+    if (!more)
+        return false;
+    if (!*options)
+        *options = options_new("-o");
+    for (unsigned i = 0; options_nth(more, i, &key, &value); i++)
+        options_set(*options, key, value);
+    return true;
+}
+
+bool create_options_take(Options *options, CreateSpec *spec, bool *has_size, GError **error)
+{
+    if (!options)
+        return true;
+    if (options_has(options, "size")) {
+        if (!options_get_size(options, "size", &spec->size, error))
+            return false;
+        *has_size = true;
+    }
+    if (options_has(options, "backing_file"))
+        spec->backing = g_intern_string(options_get(options, "backing_file"));
+    if (options_has(options, "backing_fmt"))
+        spec->backing_format = g_intern_string(options_get(options, "backing_fmt"));
+    options_remove(options, "size");
+    options_remove(options, "backing_file");
+    options_remove(options, "backing_fmt");
+    spec->options = options;
+    return true;
+}
+
+bool create_options_help(const char *text, const char *format, int *code)
+{
+    GError *error = NULL;
+    if (strcmp(text, "help") && strcmp(text, "?"))
+        return false;
+    const BlkFormat *fmt = format_find(format, &error);
+    if (!fmt) {
+        *code = img_fail(error);
+        return true;
+    }
+    printf("Supported options:\n  %-18s %s\n", "size", "bytes that the guest sees");
+    if (fmt->backing)
+        printf("  %-18s %s\n  %-18s %s\n", "backing_file", "unchanged clusters are read from it",
+               "backing_fmt", "its format");
+    for (const CreateOption *o = fmt->create_options; o && o->name; o++)
+        printf("  %-18s %s\n", o->name, o->help);
+    *code = 0;
+    return true;
+}
+
+/* ---- The command ---- */
+
+static void print_formatting(const char *file, const char *format, const CreateSpec *spec)
+{
+    const char *key, *value;
+    printf("Formatting '%s', fmt=%s", file, format);
+    if (spec->size)
+        printf(" size=%" PRIu64, spec->size);
+    if (spec->backing)
+        printf(" backing_file=%s", spec->backing);
+    if (spec->backing_format)
+        printf(" backing_fmt=%s", spec->backing_format);
+    for (unsigned i = 0; spec->options && options_nth(spec->options, i, &key, &value); i++)
+        if (!takes_backing(key))
+            printf(" %s=%s", key, value);
+    printf("\n");
+}
+
+static int create(const char *file, const char *format, CreateSpec *spec, bool has_size,
+                  bool unchecked, bool quiet)
+{
+    GError *error = NULL;
+    if (!quiet) {
+        print_formatting(file, format, spec);
+        fflush(stdout);
+    }
+    return image_create(img_sched(), file, format, *spec, has_size, unchecked, &error)
+               ? 0
+               : img_fail(error);
+}
+
+static int run_create(int argc, char **argv)
+{
+    static const struct option long_options[] = {IMG_HELP, {0}};
+    const char *format = "raw", *help = NULL;
+    bool unchecked = false, quiet = false, has_size = false;
+    g_autoptr(Options) options = NULL;
+    GError *error = NULL;
+    CreateSpec spec = {0};
+    int c, code;
+    while ((c = img_getopt(&command_create, argc, argv, ":f:b:F:o:uqh", long_options)) != -1) {
+        switch (c) {
+        case 'f':
+            format = optarg;
+            break;
+        case 'b':
+            spec.backing = optarg;
+            break;
+        case 'F':
+            spec.backing_format = optarg;
+            break;
+        case 'o':
+            if (!strcmp(optarg, "help") || !strcmp(optarg, "?"))
+                help = optarg;
+            else if (!create_options_add(&options, optarg, &error))
+                return img_fail(error);
+            break;
+        case 'u':
+            unchecked = true;
+            break;
+        case 'q':
+            quiet = true;
+            break;
+        default:
+            return c != 'h';
+        }
+    }
+    if (help && create_options_help(help, format, &code))
+        return code;
+    if (!create_options_take(options, &spec, &has_size, &error))
+        return img_fail(error);
+    if (argc - optind < 1 || argc - optind > 2) {
+        report_error("create: give a file name and a size; see '%s create --help'",
+                     report_program());
+        return 1;
+    }
+    if (argc - optind == 2) {
+        if (!parse_size(argv[optind + 1], 1, &spec.size)) {
+            report_error("create: '%s' is no size; write bytes, or use k, M, G, T, P or E",
+                         argv[optind + 1]);
+            return 1;
+        }
+        has_size = true;
+    }
+    return create(argv[optind], format, &spec, has_size, unchecked, quiet);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmrun-img info. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "img.h"
+#include "util/error.h"
+#include "util/log.h"
+
+static int run_info(int argc, char **argv);
+
+const Command command_info = {
+    .name = "info",
+    .synopsis = "[-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE",
+    .help = "Shows what an image is.\n\n"
+            "  -f FORMAT        do not guess the format\n"
+            "  --output FORMAT  human (default) or json\n"
+            "  --backing-chain  show its backing files, too\n"
+            "  -U               look even if a program is writing it; what is shown may be stale\n",
+    .run = run_info,
+};
+
+static char *full_backing_name(const BlkNode *node)
+{
+    return backing_path(node->name, node->backing_name);
+}
+
+/* ---- JSON ---- */
+
+static void json_snapshots(Json *json, const BlkNode *node)
+{
+    const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, 0) : NULL;
+    if (!s)
+        return;
+    json_open(json, "snapshots", '[');
+    for (unsigned n = 0; (s = node->fmt->snapshot(node, n)); n++) {
+        json_open(json, NULL, '{');
+        if (s->icount >= 0)
+            json_number(json, "icount", s->icount);
+        json_number(json, "vm-clock-nsec", (int64_t)(s->vm_clock_ns % 1000000000));
+        json_text(json, "name", s->name);
+        json_number(json, "date-sec", s->date_sec);
+        json_number(json, "date-nsec", s->date_nsec);
+        json_number(json, "vm-clock-sec", (int64_t)(s->vm_clock_ns / 1000000000));
+        json_text(json, "id", s->id);
+        json_number(json, "vm-state-size", (int64_t)s->vm_state_bytes);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void json_details(Json *json, const BlkNode *node)
+{
+    NodeDetail d;
+    if (!node->fmt->detail)
+        return;
+    json_open(json, "format-specific", '{');
+    json_text(json, "type", node->fmt->name);
+    json_open(json, "data", '{');
+    for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
+        if (d.is_text)
+            json_text(json, d.key, d.value);
+        else
+            json_bare(json, d.key, d.value);
+        g_free(d.value);
+    }
+    json_close(json, '}');
+    json_close(json, '}');
+}
+
+static void json_image(Json *json, const BlkNode *node)
+{
+    bool dirty = node->fmt->is_dirty && node->fmt->is_dirty(node);
+    json_open(json, NULL, '{');
+    if (node->backing_format)
+        json_text(json, "backing-filename-format", node->backing_format);
+    json_snapshots(json, node);
+    json_number(json, "virtual-size", (int64_t)node->size);
+    json_text(json, "filename", node->name);
+    if (node->fmt->alloc)
+        json_number(json, "cluster-size", node->cluster);
+    json_text(json, "format", node->fmt->name);
+    json_number(json, "actual-size", (int64_t)host_file_allocated(node->file));
+    json_details(json, node);
+    if (node->backing_name) {
+        g_autofree char *full = full_backing_name(node);
+        json_text(json, "full-backing-filename", full);
+        json_text(json, "backing-filename", node->backing_name);
+    }
+    json_bare(json, "dirty-flag", dirty ? "true" : "false");
+    json_close(json, '}');
+}
+
+/* ---- Human ---- */
+
+static void print_snapshots(const BlkNode *node)
+{
+    const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, 0) : NULL;
+    if (!s)
+        return;
+    printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
+           "VM CLOCK", "ICOUNT");
+    for (unsigned n = 0; (s = node->fmt->snapshot(node, n)); n++) {
+        char date[32], clock[64], icount[24] = "";
+        time_t when = s->date_sec;
+        struct tm tm;
+        uint64_t seconds = s->vm_clock_ns / 1000000000;
+        g_autofree char *size = img_size(s->vm_state_bytes);
+        localtime_r(&when, &tm);
+        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+        snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", seconds / 3600,
+                 (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
+                 (unsigned)(s->vm_clock_ns / 1000000 % 1000));
+        if (s->icount >= 0)
+            snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
+        printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, icount);
+    }
+}
+
+static void print_details(const BlkNode *node)
+{
+    NodeDetail d;
+    if (!node->fmt->detail)
+        return;
+    printf("Format specific information:\n");
+    for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
+        g_autofree char *key = g_strdelimit(g_strdup(d.key), "-", ' ');
+        printf("    %s: %s\n", key, d.value);
+        g_free(d.value);
+    }
+}
+
+static void print_image(const BlkNode *node)
+{
+    g_autofree char *size = img_size(node->size);
+    g_autofree char *disk = img_size(host_file_allocated(node->file));
+    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
+           node->name, node->fmt->name, size, node->size, disk);
+    if (node->fmt->is_dirty && node->fmt->is_dirty(node))
+        printf("cleanly shut down: no\n");
+    if (node->fmt->alloc)
+        printf("cluster_size: %u\n", node->cluster);
+    if (node->backing_name) {
+        g_autofree char *full = full_backing_name(node);
+        printf("backing file: %s", node->backing_name);
+        if (strcmp(full, node->backing_name))
+            printf(" (actual path: %s)", full);
+        printf("\n");
+    }
+    if (node->backing_format)
+        printf("backing file format: %s\n", node->backing_format);
+    print_snapshots(node);
+    print_details(node);
+}
+
+/* ---- The command ---- */
+
+/* Opens one image of the chain; its backing file's name and format take their place. */
+static BlkNode *open_next(char **name, char **format, bool share, GError **error)
+{
+    NodeMode mode = {.no_backing = true, .file = {.share = share}};
+    BlkNode *node = node_open(img_sched(), *name, *format, &mode, error);
+    g_clear_pointer(name, g_free);
+    g_clear_pointer(format, g_free);
+    if (node && node->backing_name) {
+        *name = full_backing_name(node);
+        *format = g_strdup(node->backing_format);
+    }
+    return node;
+}
+
+static bool seen_before(GPtrArray *nodes, const BlkNode *node)
+{
+    uint64_t dev, ino, other_dev, other_ino;
+    host_file_identity(node->file, &dev, &ino);
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const BlkNode *other = g_ptr_array_index(nodes, i);
+        host_file_identity(other->file, &other_dev, &other_ino);
+        if (dev == other_dev && ino == other_ino)
+            return true;
+    }
+    return false;
+}
+
+static void close_node(void *node)
+{
+    node_abandon(node);
+}
+
+static int show(const char *file, const char *format, bool json_output, bool chain, bool share)
+{
+    GError *error = NULL;
+    char *name = g_strdup(file), *fmt = g_strdup(format);
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new_with_free_func(close_node);
+    do {
+        BlkNode *node = open_next(&name, &fmt, share, &error);
+        if (node && seen_before(nodes, node)) {
+            fail(&error, "'%s' is its own backing file: the chain never ends", node->name);
+            node_abandon(node);
+        } else if (node) {
+            g_ptr_array_add(nodes, node);
+        }
+    } while (chain && name && !error);
+    g_free(name);
+    g_free(fmt);
+    if (error)
+        return img_fail(error);
+    Json json = {.text = g_string_new(NULL), .first = true};
+    if (chain)
+        json_open(&json, NULL, '[');
+    for (unsigned i = 0; i < nodes->len; i++) {
+        if (json_output) {
+            json_image(&json, g_ptr_array_index(nodes, i));
+        } else {
+            printf("%s", i ? "\n" : "");
+            print_image(g_ptr_array_index(nodes, i));
+        }
+    }
+    if (chain)
+        json_close(&json, ']');
+    if (json_output)
+        printf("%s\n", json.text->str);
+    g_string_free(json.text, TRUE);
+    return 0;
+}
+
+static int run_info(int argc, char **argv)
+{
+    static const struct option long_options[] = {IMG_HELP,
+                                                 {"output", required_argument, NULL, 'O'},
+                                                 {"backing-chain", no_argument, NULL, 'C'},
+                                                 {"force-share", no_argument, NULL, 'U'},
+                                                 {0}};
+    const char *format = NULL;
+    bool json = false, chain = false, share = false;
+    int c;
+    while ((c = img_getopt(&command_info, argc, argv, ":f:Uh", long_options)) != -1) {
+        switch (c) {
+        case 'f':
+            format = optarg;
+            break;
+        case 'O':
+            if (!img_parse_output(optarg, &json))
+                return 1;
+            break;
+        case 'C':
+            chain = true;
+            break;
+        case 'U':
+            share = true;
+            break;
+        default:
+            return c != 'h';
+        }
+    }
+    if (argc - optind != 1) {
+        report_error("info: give one file name");
+        return 1;
+    }
+    return show(argv[optind], format, json, chain, share);
+}
