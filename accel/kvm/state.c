@@ -129,6 +129,11 @@ static bool push_regs(KvmCpu *k, const CpuState *state)
 
 /* ---- FPU, XCR0, debug registers ---- */
 
+enum {
+    XSTATE_BV = 512,   /* offset of the mask of components that are not in their initial state */
+    XSTATE_LEGACY = 3, /* x87 and SSE */
+};
+
 static bool pull_fpu(KvmCpu *k, CpuState *state)
 {
     struct kvm_xsave xsave;
@@ -136,7 +141,10 @@ static bool pull_fpu(KvmCpu *k, CpuState *state)
     G_STATIC_ASSERT(sizeof(xsave) == CPU_XSAVE_MAX);
     if (kvm_ioctl(k->fd, KVM_GET_XSAVE, &xsave) < 0)
         return false;
+    /* Components in their initial state are there, too, but not marked: so that who changes a
+     * register need not mark it. */
     memcpy(state->xsave, &xsave, sizeof(xsave));
+    st64_le(state->xsave + XSTATE_BV, ld64_le(state->xsave + XSTATE_BV) | XSTATE_LEGACY);
     state->xsave_size = sizeof(xsave);
     state->xcr0 = 1;
     if (k->vm->has_xcrs && kvm_ioctl(k->fd, KVM_GET_XCRS, &xcrs) >= 0)
