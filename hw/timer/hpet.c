@@ -398,8 +398,20 @@ static bool hpet_realize(Device *dev, GError **error)
     return true;
 }
 
+/* A damaged snapshot may leave anything in the fields, those that reset keeps included. */
+static void hpet_sanitize(Hpet *s)
+{
+    s->config &= ENABLE_CNF | LEG_RT_CNF;
+    s->since = CLAMP(s->since, 0, INT64_MAX / 4);
+    s->driven &= (1ull << (HPET_GSIS + 2)) - 1;
+    s->inputs &= 3;
+    for (unsigned n = 0; n < MAX_TIMERS; n++)
+        s->timer[n].config &= TN_WRITABLE;
+}
+
 static void hpet_reset(Device *dev)
 {
+    hpet_sanitize((Hpet *)dev);
     hpet_update((Hpet *)dev);
 }
 
@@ -410,13 +422,7 @@ static void hpet_unrealize(Device *dev)
 
 static bool hpet_post_load(void *state, GError **error)
 {
-    Hpet *s = state;
-    s->config &= ENABLE_CNF | LEG_RT_CNF;
-    s->since = CLAMP(s->since, 0, INT64_MAX / 4);
-    s->driven &= (1ull << (HPET_GSIS + 2)) - 1;
-    s->inputs &= 3;
-    for (unsigned n = 0; n < MAX_TIMERS; n++)
-        s->timer[n].config &= TN_WRITABLE;
+    hpet_sanitize(state);
     return true;
 }
 

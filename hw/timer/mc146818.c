@@ -479,10 +479,24 @@ static bool rtc_realize(Device *dev, GError **error)
     return true;
 }
 
+/* A damaged snapshot may leave anything in the fields, those that reset keeps included. */
+static void rtc_sanitize(Rtc *s)
+{
+    s->base_second = CLAMP(s->base_second, -MAX_SECOND, MAX_SECOND);
+    s->last_second = CLAMP(s->last_second, -MAX_SECOND, MAX_SECOND);
+    s->phase_ns = CLAMP(s->phase_ns, 0, NS_PER_SEC - 1);
+    s->last_tick = CLAMP(s->last_tick, 0, MAX_SECOND);
+    s->divider_zero = CLAMP(s->divider_zero, 0, MAX_SECOND);
+    s->index &= 0x7f;
+    s->cmos[RTC_C] &= C_FLAGS | C_IRQF;
+    s->cmos[RTC_D] = D_VRT;
+}
+
 /* The RESET pin (datasheet: "RESET"); time and RAM are battery-backed. */
 static void rtc_reset(Device *dev)
 {
     Rtc *s = (Rtc *)dev;
+    rtc_sanitize(s);
     rtc_look(s);
     s->cmos[RTC_B] &= ~(B_PIE | B_AIE | B_UIE | B_SQWE);
     s->cmos[RTC_C] = 0;
@@ -496,15 +510,7 @@ static void rtc_unrealize(Device *dev)
 
 static bool rtc_post_load(void *state, GError **error)
 {
-    Rtc *s = state;
-    s->base_second = CLAMP(s->base_second, -MAX_SECOND, MAX_SECOND);
-    s->last_second = CLAMP(s->last_second, -MAX_SECOND, MAX_SECOND);
-    s->phase_ns = CLAMP(s->phase_ns, 0, NS_PER_SEC - 1);
-    s->last_tick = CLAMP(s->last_tick, 0, MAX_SECOND);
-    s->divider_zero = CLAMP(s->divider_zero, 0, MAX_SECOND);
-    s->index &= 0x7f;
-    s->cmos[RTC_C] &= C_FLAGS | C_IRQF;
-    s->cmos[RTC_D] = D_VRT;
+    rtc_sanitize(state);
     return true;
 }
 

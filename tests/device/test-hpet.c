@@ -298,7 +298,7 @@ static void test_hostile(Fixture *f, gconstpointer props)
     uint32_t data;
     IrqLine pit = device_input(f->dev, HPET_IN_PIT);
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->dev, rand);
         hwaddr at = HPET_BASE + g_rand_int_range(rand, 0, i & 1 ? 0x400 : 0x160);
         uint64_t value = (uint64_t)g_rand_int(rand) << 32 | g_rand_int(rand);

@@ -263,7 +263,7 @@ static void test_hostile(Fixture *f, gconstpointer data)
     g_autofree uint8_t *buf = g_malloc(0x20000);
     bool tc;
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->dev, rand);
         static const uint16_t bases[] = {0x00, 0xc0, 0x80, 0x480};
         uint32_t value = g_rand_int(rand);

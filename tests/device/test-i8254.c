@@ -495,7 +495,7 @@ static void test_hostile(Fixture *f, gconstpointer props)
     static const uint16_t ports[] = {0x40, 0x41, 0x42, CONTROL, PORT_B};
     GRand *rand = g_rand_new_with_seed(8254);
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->pit, rand);
         uint16_t port = ports[g_rand_int_range(rand, 0, G_N_ELEMENTS(ports))];
         uint32_t value = g_rand_int(rand);

@@ -332,7 +332,7 @@ static void test_hostile(Fixture *f, gconstpointer data)
     static const uint16_t ports[] = {MASTER, MASTER + 1, SLAVE, SLAVE + 1, ELCR, ELCR + 1};
     GRand *rand = g_rand_new_with_seed(8259);
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->pic, rand);
         uint16_t port = ports[g_rand_int_range(rand, 0, G_N_ELEMENTS(ports))];
         uint32_t value = g_rand_int(rand);

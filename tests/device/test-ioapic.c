@@ -234,7 +234,7 @@ static void test_hostile(Fixture *f, gconstpointer props)
     uint64_t address;
     uint32_t data;
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->dev, rand);
         hwaddr at = IOAPIC_BASE + g_rand_int_range(rand, 0, 0x60);
         uint32_t value = g_rand_int(rand);

@@ -635,7 +635,7 @@ static void test_hostile(Fixture *f, gconstpointer data)
         unsigned n = g_rand_int_range(rand, 0, CPUS);
         uint32_t value = g_rand_int(rand), reg = g_rand_int_range(rand, 0, 0x420);
         on(f, n);
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->apic[n], rand);
         switch (g_rand_int_range(rand, 0, 10)) {
         case 0:

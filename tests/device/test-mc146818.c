@@ -381,7 +381,7 @@ static void test_hostile(Fixture *f, gconstpointer base)
 {
     GRand *rand = g_rand_new_with_seed(146818);
     for (int i = 0; i < 100000; i++) {
-        if (i % 500 == 499)
+        if (i % 50 == 49)
             load_corrupt(f->rtc, rand);
         uint32_t value = g_rand_int(rand);
         switch (g_rand_int_range(rand, 0, 8)) {
