@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Character devices: byte streams between a guest's port (or a monitor) and the outside: stdio, file,
- * null, pty, unix and tcp sockets, pipe, ring buffer, virtual console, and a mux that shares one
- * back end between several front ends (Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps).
+ * Character devices: byte streams between a guest's port (or a monitor) and the outside: stdio,
+ * file, null, pty, unix and tcp sockets, pipe, ring buffer, virtual console, and a mux that shares
+ * one back end between several front ends (Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h helps).
  *
  * A Chardev belongs to the main loop; main lock held.
  */
@@ -18,7 +18,7 @@ typedef enum {
     CHR_OPENED, /* a peer connected */
     CHR_CLOSED,
     CHR_BREAK,
-    CHR_MUX_IN,  /* this front end got the focus of the mux */
+    CHR_MUX_IN, /* this front end got the focus of the mux */
     CHR_MUX_OUT,
     CHR_WRITABLE, /* after a short chr_write(): there is room again */
 } ChrEvent;
@@ -33,9 +33,10 @@ typedef struct ChrHandlers {
 
 /*
  * Opens a chardev from QEMU's short form: "stdio", "mon:stdio" (mux), "null", "none" (returns NULL
- * without an error), "file:PATH", "pipe:PATH", "pty", "vc[:WxH]", "unix:PATH[,server=on][,wait=off]",
- * "tcp:[HOST]:PORT[,server=on][,wait=off][,nodelay=on]", "telnet:...", "ringbuf", "chardev:ID", or a
- * device path ("/dev/ttyS0").  id: its name, unique.  where: the option, for messages.
+ * without an error), "file:PATH", "pipe:PATH", "pty", "vc[:WxH]",
+ * "unix:PATH[,server=on][,wait=off]", "tcp:[HOST]:PORT[,server=on][,wait=off][,nodelay=on]",
+ * "telnet:...", "ringbuf", "chardev:ID", or a device path ("/dev/ttyS0").  id: its name, unique.
+ * where: the option, for messages.
  */
 Chardev *chr_open(const char *where, const char *spec, const char *id, GError **error);
 /* From -chardev's long form: backend,id=ID,key=value... */
