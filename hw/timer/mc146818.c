@@ -76,7 +76,7 @@ typedef struct Rtc {
     int64_t last_tick;    /* up to here PF is known */
     int64_t divider_zero; /* tick at which the divider was reset */
     uint8_t index;
-    uint8_t cmos[CMOS_SIZE]; /* registers too; the time bytes are fresh only after rtc_show() */
+    uint8_t cmos[CMOS_SIZE]; /* registers too; time: as of rtc_show(); C: without IRQF */
     Timer timer;
 } Rtc;
 
@@ -295,9 +295,7 @@ static int64_t rtc_next_event(const Rtc *s)
 
 static void rtc_update(Rtc *s)
 {
-    bool level = s->cmos[RTC_B] & s->cmos[RTC_C] & C_FLAGS;
-    s->cmos[RTC_C] = (s->cmos[RTC_C] & ~C_IRQF) | (level ? C_IRQF : 0);
-    irq_set(&s->irq, level);
+    irq_set(&s->irq, s->cmos[RTC_B] & s->cmos[RTC_C] & C_FLAGS);
     int64_t next = rtc_next_event(s);
     if (next == INT64_MAX)
         timer_cancel(&s->timer);
@@ -376,7 +374,7 @@ static uint8_t rtc_read_data(Rtc *s, unsigned index)
         return rtc_running(s) && rtc_fraction(s) >= NS_PER_SEC - UIP_NS ? value | A_UIP : value;
     case RTC_C:
         rtc_look(s);
-        value = s->cmos[RTC_C] & C_FLAGS;
+        value = s->cmos[RTC_C];
         value |= value & s->cmos[RTC_B] ? C_IRQF : 0;
         s->cmos[RTC_C] = 0;
         rtc_update(s);
@@ -488,7 +486,7 @@ static void rtc_sanitize(Rtc *s)
     s->last_tick = CLAMP(s->last_tick, 0, MAX_SECOND);
     s->divider_zero = CLAMP(s->divider_zero, 0, MAX_SECOND);
     s->index &= 0x7f;
-    s->cmos[RTC_C] &= C_FLAGS | C_IRQF;
+    s->cmos[RTC_C] &= C_FLAGS;
     s->cmos[RTC_D] = D_VRT;
 }
 

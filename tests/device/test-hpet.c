@@ -162,6 +162,12 @@ static void test_32bit(Fixture *f, gconstpointer props)
     g_assert_cmpuint(f->gsi2.rises, ==, 1);
     ticks(1);
     g_assert_cmpuint(f->gsi2.rises, ==, 2);
+    /* One that has just gone by fires at once here, too, and then with each turn. */
+    set(f, TN(0, T_COMP), (uint32_t)get(f, COUNTER) - 1);
+    ticks(1);
+    g_assert_cmpuint(f->gsi2.rises, ==, 3);
+    ticks(1ull << 32);
+    g_assert_cmpuint(f->gsi2.rises, ==, 4);
 }
 
 static void test_periodic(Fixture *f, gconstpointer props)

@@ -67,7 +67,22 @@ static void test_init(Fixture *f, gconstpointer data)
     outb(f->m, MASTER, 0x11);
     g_assert_cmphex(inb(f->m, MASTER + 1), ==, 0x00);
     g_assert_cmphex(inb(f->m, MASTER), ==, 0x00);
+    /* It ends all modes: rotation, special mask, automatic EOI, special fully nested. */
+    init_chip(f, MASTER, 0x20, 0x13);
+    outb(f->m, MASTER, 0x80);
+    outb(f->m, MASTER, 0xc2);
+    outb(f->m, MASTER, 0x68);
+    outb(f->m, MASTER, 0x10);
+    outb(f->m, MASTER + 1, 0x20);
+    outb(f->m, MASTER + 1, 0x04);
+    pulse(f, 0);
+    pulse(f, 3);
+    g_assert_cmphex(i8259_ack(f->pic), ==, 0x20);
+    g_assert_cmphex(read_isr(f, MASTER), ==, 0x01);
+    outb(f->m, MASTER + 1, 0x01);
+    g_assert_false(f->intr.level);
     /* The vector's low bits do not count. */
+    outb(f->m, MASTER, 0x11);
     outb(f->m, MASTER + 1, 0x4f);
     outb(f->m, MASTER + 1, 0x04);
     outb(f->m, MASTER + 1, 0x01);
@@ -246,6 +261,9 @@ static void test_poll(Fixture *f, gconstpointer data)
     g_assert_cmphex(read_isr(f, MASTER), ==, 0x20);
     g_assert_false(f->intr.level);
     g_assert_cmphex(inb(f->m, MASTER), ==, 0x20); /* one read only */
+    pulse(f, 0);
+    outb(f->m, MASTER, 0x0c);
+    g_assert_cmphex(inb(f->m, MASTER), ==, 0x80);
     pulse(f, 10);
     outb(f->m, SLAVE, 0x0c);
     g_assert_cmphex(inb(f->m, SLAVE + 1), ==, 0x82); /* any read of the chip */

@@ -281,6 +281,7 @@ static void test_state(Fixture *f, gconstpointer props)
     ioapic_describe(f->dev, out);
     g_assert_nonnull(strstr(out->str, "ioapic0: ver=0x20 id=0x05"));
     g_assert_nonnull(strstr(out->str, "pin 3  0x000000000000c033 dest=0 vec=51  active-hi level"));
+    g_assert_nonnull(strstr(out->str, "IRR      3\n"));
     g_assert_nonnull(strstr(out->str, "Remote IRR 3\n"));
 }
 

@@ -309,6 +309,8 @@ static void test_ipi_modes(Fixture *f, gconstpointer data)
     g_assert_cmphex(requested(f, VCPU_REQ_INIT), ==, 14);
     set(f, ICR, OTHERS | MODE_INIT | 1 << 15); /* de-assert: of no effect */
     g_assert_cmphex(requested(f, VCPU_REQ_INIT), ==, 0);
+    set(f, ICR, OTHERS | MODE_INIT | ASSERT | 1 << 15);
+    g_assert_cmphex(requested(f, VCPU_REQ_INIT), ==, 14);
     set(f, ICR2, 0x02000000);
     set(f, ICR, MODE_SIPI | 0x9a);
     g_assert_cmphex(requested(f, VCPU_REQ_SIPI), ==, 4);
@@ -336,6 +338,9 @@ static void test_ipi_modes(Fixture *f, gconstpointer data)
 static void test_errors(Fixture *f, gconstpointer data)
 {
     set(f, LVT_ERROR, 0x70);
+    set(f, ICR, SELF | 0x10); /* the lowest legal one */
+    g_assert_cmpint(ack(f, 0), ==, 0x10);
+    set(f, EOI, 0);
     set(f, ICR, SELF | 0x0f);
     g_assert_cmphex(get(f, ESR), ==, 0); /* until written */
     set(f, ESR, 0);
