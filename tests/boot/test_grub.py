@@ -60,7 +60,7 @@ def test_disk():
         check(before[:2] == (720, 400), f"GRUB's text screen is {before[:2]}, not 720x400")
         start = len(vm.serial())
         vm.monitor("sendkey down")
-        vm.wait(lambda: len(vm.serial()) > start, "redrawn menu", 20)
+        vm.wait_serial(r"\*GRUB shell", start, 60)
         time.sleep(1)
         after = vm.screendump(picture("grub-menu-moved"))
         check(before[2] != after[2], "the bar did not move")
