@@ -33,6 +33,16 @@ static bool fail_unknown_option(const char *text, const char *name, GError **err
     return fail(error, "%s: no such option; vmrun -help lists them", text);
 }
 
+/* What means nothing without something else. */
+static bool check_together(const VmConfig *config, GError **error)
+{
+    if (config->board.initrd && !config->board.kernel)
+        return fail(error, "-initrd %s: -kernel is missing", config->board.initrd);
+    if (config->board.append && !config->board.kernel)
+        return fail(error, "-append %s: -kernel is missing", config->board.append);
+    return true;
+}
+
 bool cli_parse(VmConfig *config, int argc, char *const *argv, GError **error)
 {
     static const CliOption bare_file = {"hda", "FILE", "", cli_disk, 0};
@@ -58,7 +68,7 @@ bool cli_parse(VmConfig *config, int argc, char *const *argv, GError **error)
         if (!option->handler(config, option, arg, error))
             return false;
     }
-    return true;
+    return config->answer || check_together(config, error);
 }
 
 void cli_describe(GString *out)

@@ -36,6 +36,17 @@ static bool check_engine(const CliOption *option, const char *name, GError **err
     return g_strv_contains(words, name) || cli_fail_word(option, "engine", name, words, error);
 }
 
+/* The interrupt controllers are always split between vmrun and the kernel. */
+static bool check_properties(const char *arg, GError **error)
+{
+    static const char *const keys[] = {"accel", "kernel-irqchip", NULL};
+    static const char *const irqchips[] = {"split", NULL};
+    g_autoptr(Options) accel = options_parse("-accel", arg, "accel", keys, error);
+    unsigned irqchip;
+
+    return accel && options_get_enum(accel, "kernel-irqchip", irqchips, &irqchip, error);
+}
+
 bool cli_accel(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
@@ -49,6 +60,8 @@ bool cli_accel(VmConfig *config, const CliOption *option, const char *arg, GErro
     if (!name || !*name)
         return fail(error, "-accel %s: the engine's name is missing", arg);
     if (!check_engine(option, name, error))
+        return false;
+    if (!g_strv_contains(missing_engines, name) && !check_properties(arg, error))
         return false;
     g_ptr_array_add(config->accels, g_steal_pointer(&accel));
     return true;

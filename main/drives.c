@@ -223,7 +223,12 @@ static bool open_drive(VmConfig *config, Options *drive, PcDrive *out, GError **
     for (unsigned i = 0; i < G_N_ELEMENTS(places); i++)
         options_remove(drive, places[i]);
     out->blk = blk_open(drive, error);
-    return out->blk || fail_prefix(error, "%s", options_where(drive));
+    if (out->blk)
+        return true;
+    /* What is wrong with a key already says whose it is. */
+    return error && g_str_has_prefix((*error)->message, options_where(drive))
+               ? false
+               : fail_prefix(error, "%s", options_where(drive));
 }
 
 static bool open_plan(VmConfig *config, DrivePlan *plan, GError **error)

@@ -64,6 +64,11 @@ static void commit(void *opaque)
 
 static const ChrMuxActions mux_actions = {quit, commit};
 
+static bool has_window_system(void)
+{
+    return g_getenv("DISPLAY") || g_getenv("WAYLAND_DISPLAY");
+}
+
 static bool build(VmConfig *config, Machine *machine, GError **error)
 {
     machine->name = g_strdup(config->name);
@@ -72,8 +77,8 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
     machine->no_reboot = config->no_reboot;
     machine->no_shutdown = config->no_shutdown;
     config->ui.window_title = config->name;
-    if (config->nographic)
-        config->ui.type = "none";
+    if (config->nographic || (config->daemonize && !has_window_system()))
+        config->ui.type = "none"; /* and not the text screen in the terminal */
     chr_mux_set_actions(&mux_actions, machine);
     process_watch_signals(machine);
 

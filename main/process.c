@@ -21,6 +21,34 @@ static int pid_fd = -1;
 
 /* ---- -daemonize ---- */
 
+static bool uses_stdio(const GPtrArray *specs)
+{
+    for (unsigned i = 0; i < specs->len; i++) {
+        const char *spec = g_ptr_array_index(specs, i);
+        if (!strcmp(spec, "stdio") || !strcmp(spec, "mon:stdio"))
+            return true;
+    }
+    return false;
+}
+
+/* Nothing that needs the terminal goes along. */
+static bool check_background(const VmConfig *config, GError **error)
+{
+    bool chardev = false;
+
+    for (unsigned i = 0; i < config->chardevs->len; i++)
+        chardev |=
+            !g_strcmp0(options_get(g_ptr_array_index(config->chardevs, i), "backend"), "stdio");
+    if (config->nographic)
+        return fail(error, "-daemonize: -nographic needs the terminal; say -display none instead");
+    if (!g_strcmp0(config->ui.type, "curses"))
+        return fail(error, "-daemonize: -display curses needs the terminal");
+    if (chardev || uses_stdio(config->serials) || uses_stdio(config->parallels) ||
+        uses_stdio(config->monitors) || uses_stdio(config->debugcons))
+        return fail(error, "-daemonize: stdio needs the terminal; say unix: or pty, for instance");
+    return true;
+}
+
 /* Until the child is ready or gone. */
 static void wait_and_leave(int fd, pid_t child)
 {
@@ -172,9 +200,7 @@ void process_watch_signals(Machine *machine)
 
 bool process_begin(const VmConfig *config, GError **error)
 {
-    if (config->daemonize && config->nographic)
-        return fail(error, "-daemonize: -nographic needs the terminal; say -display none instead");
-    if (config->daemonize && !go_to_background(error))
+    if (config->daemonize && (!check_background(config, error) || !go_to_background(error)))
         return false;
     if (config->pid_file && !write_pid_file(config->pid_file, error))
         return false;

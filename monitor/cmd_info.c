@@ -51,8 +51,8 @@ void info_kvm(Monitor *mon, const MonValue *values)
     const CpuEngine *engine = machine_engine(mon->machine);
     GString *out = g_string_new(NULL);
 
-    g_string_append_printf(out, "kvm support: %s\n",
-                           engine && !strcmp(engine->name, "kvm") ? "enabled" : "disabled");
+    if (!engine || strcmp(engine->name, "kvm"))
+        g_string_append(out, "kvm support: disabled\n");
     if (engine && engine->describe)
         engine->describe(mon->machine, out);
     mon_print(mon, out);

@@ -219,6 +219,9 @@ def test_daemonize(tmp):
     # What goes wrong is told by the parent, and is its exit code.
     expect_error(["-daemonize", "-hda", f"{tmp}/none"], f"{tmp}/none")
     expect_error(["-daemonize", "-nographic"], "-daemonize", "-nographic")
+    expect_error(["-daemonize", "-display", "curses"], "-daemonize", "curses")
+    expect_error(["-daemonize", "-serial", "mon:stdio"], "-daemonize", "stdio")
+    expect_error(["-daemonize", "-chardev", "stdio,id=x"], "-daemonize", "stdio")
 
 
 def test_log(tmp):

@@ -90,6 +90,8 @@ static const struct {
     {"-accel kmv", {"'kmv'", "'kvm'"}},
     {"-accel foo", {"'foo'", "auto, kvm"}},
     {"-accel ,x=y", {"name is missing"}},
+    {"-accel kvm,x=y", {"'x'", "kernel-irqchip"}},
+    {"-accel kvm,kernel-irqchip=on", {"kernel-irqchip=on", "split"}},
     {"-machine q35", {"q35", "does not have q35 yet"}},
     {"-machine pcc", {"'pcc'", "'pc'"}},
     {"-machine pc,accel=kwm", {"'kwm'", "'kvm'"}},
@@ -150,6 +152,8 @@ static const struct {
     {"-mon c,mode=control", {"QMP"}},
     {"-mon c,mode=lines", {"mode=lines", "readline"}},
     {"-d itn", {"-d", "'int'"}},
+    {"-initrd x", {"-initrd x", "-kernel is missing"}},
+    {"-append x", {"-append x", "-kernel is missing"}},
     {"-action reboot=never", {"reboot=never", "reset, shutdown"}},
 };
 
@@ -185,12 +189,13 @@ static void test_defaults(void)
 static void test_machine(void)
 {
     g_autoptr(VmConfig) c = good(
-        "-m 1024 -cpu qemu64,+avx -accel kvm,x=y -accel tcg -machine pc,accel=kvm:tcg,hpet=off"
+        "-m 1024 -cpu qemu64,+avx -accel kvm -accel tcg,thread=multi -machine "
+        "pc,accel=kvm:tcg,hpet=off"
         " -enable-kvm -no-acpi --name guest,process=p -uuid 01234567-89ab-cdef-0123-456789ABCDEF");
     g_assert_cmpuint(c->board.ram_size, ==, 1024 << 20);
     g_assert_cmpstr(c->cpu_model, ==, "qemu64,+avx");
     g_assert_cmpuint(c->accels->len, ==, 5);
-    g_assert_cmpstr(options_get(c->accels->pdata[0], "x"), ==, "y");
+    g_assert_cmpstr(options_get(c->accels->pdata[1], "thread"), ==, "multi");
     g_assert_cmpstr(options_get(c->accels->pdata[3], "accel"), ==, "tcg");
     g_assert_true(c->board.no_hpet && c->board.no_acpi);
     g_assert_cmpstr(c->name, ==, "guest");
