@@ -103,6 +103,7 @@ static void test_init_without_icw4(Fixture *f, gconstpointer data)
     outb(f->m, MASTER + 1, 0x01);
     outb(f->m, MASTER + 1, 0xa5);
     g_assert_cmphex(inb(f->m, MASTER + 1), ==, 0xa5);
+    outb(f->m, MASTER + 1, 0x00);
     pulse(f, 8);
     g_assert_false(f->intr.level);
 }

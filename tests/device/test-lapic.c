@@ -405,7 +405,9 @@ static void test_lint(Fixture *f, gconstpointer data)
     lapic_set_lint(f->apic[0], 0, true);
     lapic_set_lint(f->apic[0], 0, true);
     g_assert_cmphex(took(f, 0x44), ==, 1);
+    lapic_set_lint(f->apic[0], 0, true);
     lapic_set_lint(f->apic[0], 0, false);
+    g_assert_cmphex(took(f, 0x44), ==, 0);
     /* A fixed level: with Remote IRR, again after EOI while high. */
     set(f, LVT_LINT0, 0x8000 | 0x45);
     lapic_set_lint(f->apic[0], 0, true);
@@ -591,6 +593,13 @@ static void test_x2apic(Fixture *f, gconstpointer data)
     static const uint8_t unreadable[] = {0x00, 0x09, 0x0b, 0x0e, 0x2f, 0x31, 0x3f, 0x40, 0xff};
     for (unsigned i = 0; i < G_N_ELEMENTS(unreadable); i++)
         g_assert_false(lapic_msr_read(f->apic[0], X2 + unreadable[i], &value));
+    static const uint8_t readable[] = {0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x10, 0x17,
+                                       0x18, 0x1f, 0x20, 0x27, 0x28, 0x30, 0x32, 0x33,
+                                       0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3e};
+    for (unsigned i = 0; i < G_N_ELEMENTS(readable); i++)
+        g_assert_true(lapic_msr_read(f->apic[0], X2 + readable[i], &value));
+    g_assert_true(wrmsr(f, 0, X2 + 0x0f, 0x1fe));
+    g_assert_cmphex(rdmsr(f, 0, X2 + 0x0f), ==, 0x1fe);
     /* ICR is one 64-bit register. */
     g_assert_true(wrmsr(f, 0, X2 + 0x30, 0x123ull << 32 | 0x55));
     g_assert_cmphex(rdmsr(f, 0, X2 + 0x30), ==, 0x123ull << 32 | 0x55);

@@ -271,6 +271,10 @@ static void test_alarm(Fixture *f, gconstpointer base)
     set(f, B, AIE);                /* 12 h */
     set_alarm(f, 0x85, 0x30, 0x00);
     expect_alarm_in(f, 29 * 60 + 59);
+    set(f, B, AIE | H24); /* 17:30:01 */
+    set_alarm(f, 0x18, 0x10, 0x00);
+    expect_alarm_in(f, 39 * 60 + 59);
+    set(f, B, AIE);
     /* Times that never come. */
     set_alarm(f, 0x71, 0x00, 0x00);
     g_assert_cmpint(vclock_next_deadline(), ==, -1);
