@@ -110,6 +110,17 @@ static int copy_l2_table(Qcow2 *q, uint64_t from, uint64_t to)
     return 0;
 }
 
+/* The file must reach to the table even if nothing is ever linked in it. */
+static int begin_l2_table(Qcow2 *q, uint64_t at)
+{
+    MetaPage *page = meta_get_zeroed(&q->l2, at);
+    if (!page)
+        return -ENOMEM;
+    meta_dirty(page, 0, 8);
+    meta_put(page);
+    return 0;
+}
+
 /* Gives L1 entry number i a table of its own.  The table lock is held. */
 static int make_l2_table(Qcow2 *q, uint64_t i)
 {
@@ -121,8 +132,8 @@ static int make_l2_table(Qcow2 *q, uint64_t i)
     /* Only changed parts of a table are written, so the rest must be zeros in the file (2). */
     if (!fresh)
         ret = file_zero(q->base.file, new, qcow2_cluster_bytes(q), false);
-    if (!ret && old)
-        ret = copy_l2_table(q, old, new);
+    if (!ret)
+        ret = old ? copy_l2_table(q, old, new) : begin_l2_table(q, new);
     if (ret) {
         meta_forget(&q->l2, new, qcow2_cluster_bytes(q));
         qcow2_free_now(q, new, 1);

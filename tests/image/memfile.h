@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A file in memory that records what is written to it, fails when told to, and lets other
+ * coroutines run in between, in an order that its seed decides.
+ */
+#ifndef VMRUN_TESTS_IMAGE_MEMFILE_H
+#define VMRUN_TESTS_IMAGE_MEMFILE_H
+
+#include "block/node.h"
+
+typedef enum { LOG_IO_WRITE, LOG_IO_ZERO, LOG_IO_TRUNCATE, LOG_IO_FLUSH } LogKind;
+
+typedef struct LogIo {
+    LogKind kind;
+    uint64_t offset, bytes; /* TRUNCATE: bytes is the new length */
+    uint8_t *data;          /* WRITE */
+    unsigned covers;        /* FLUSH: entries before this one are safe */
+} LogIo;
+
+typedef enum { FAIL_READ = 1, FAIL_WRITE = 2, FAIL_FLUSH = 4, FAIL_ANY = 7 } FailKind;
+
+typedef struct MemFile {
+    BlkFile base;
+    GByteArray *data;
+    GArray *log;     /* of LogIo; NULL: not recorded */
+    uint64_t random; /* decides how long each call takes; 0: no time */
+    /* Fault: the calls of these kinds, counted from 0, from fail_at on (fail_count of them). */
+    unsigned fail_kinds, calls, fail_at, fail_count;
+    int fail_error;
+    bool fail_half; /* a failing write writes its first half */
+} MemFile;
+
+/* Takes over data, or starts empty if it is NULL. */
+MemFile *memfile_new(CoSched *sched, GByteArray *data);
+MemFile *memfile_of(BlkFile *file);
+void memfile_record(MemFile *m);
+GArray *memfile_take_log(MemFile *m);
+void memfile_log_free(GArray *log);
+/* What a power cut after the first `length` entries may leave of `before`: entries that no flush
+ * covers are lost, kept or torn at random. */
+GByteArray *memfile_replay(const GByteArray *before, const GArray *log, unsigned length,
+                           uint64_t *random);
+uint64_t next_random(uint64_t *state);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Power cuts and failing files.
+ *
+ * Every write and flush that reaches the file is recorded while several coroutines work on an
+ * image. Then the power is cut after each entry of the record, with what no flush covers kept, lost
+ * or torn at random: the image must open, check must find no corruption (leaks are allowed), and
+ * every sector must hold what was last flushed, or something newer.  (docs/qcow2-invariants.md)
+ *
+ * And every call to the file is made to fail in turn: requests may fail, the image must not.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memfile.h"
+#include "model.h"
+#include "util/log.h"
+
+typedef struct Shape {
+    const char *name, *format, *options;
+    uint64_t size;
+    uint64_t base; /* bytes of a backing file; 0: none */
+    bool compressed;
+    unsigned operations;
+} Shape;
+
+static const Shape shapes[] = {
+    {"v3-4k", "qcow2", "cluster_size=4k", 1u << 20, 0, false, 120},
+    {"v3-512", "qcow2", "cluster_size=512,refcount_bits=64", 300u << 10, 0, true, 120},
+    {"v3-64k", "qcow2", "cluster_size=64k", 8u << 20, 0, false, 120},
+    {"v3-backing", "qcow2", "cluster_size=4k,refcount_bits=8", 1u << 20, 700u << 10, true, 120},
+    {"v3-1bit", "qcow2", "cluster_size=1k,refcount_bits=1", 512u << 10, 100u << 10, true, 120},
+    {"v2-4k", "qcow2", "cluster_size=4k,compat=0.10", 1u << 20, 0, true, 120},
+    {"v2-backing", "qcow2", "cluster_size=2k,compat=0.10", 512u << 10, 512u << 10, false, 120},
+    {"qcow", "qcow", NULL, 1u << 20, 0, true, 120},
+    {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, false, 120},
+};
+
+static CoSched *sched;
+static uint64_t seed;
+static unsigned cuts_tried;
+
+/* ---- Images in memory ---- */
+
+static GByteArray *copy_of(const GByteArray *data)
+{
+    GByteArray *copy = g_byte_array_new();
+    g_byte_array_append(copy, data->data, data->len);
+    return copy;
+}
+
+static GByteArray *new_image(const Shape *s, GArray **log)
+{
+    GError *error = NULL;
+    g_autoptr(Options) options =
+        s->options ? options_parse("-o", s->options, NULL, NULL, &error) : NULL;
+    CreateSpec spec = {.size = s->size,
+                       .options = options,
+                       .backing = s->base ? "base" : NULL,
+                       .backing_format = s->base ? "raw" : NULL};
+    MemFile *m = memfile_new(sched, NULL);
+    if (log)
+        memfile_record(m);
+    if (!format_find(s->format, NULL)->create(&m->base, &spec, &error))
+        g_error("%s", error->message);
+    if (log)
+        *log = memfile_take_log(m);
+    GByteArray *data = copy_of(m->data);
+    file_close(&m->base);
+    return data;
+}
+
+static void add_base(const Shape *s, BlkNode *node)
+{
+    NodeMode mode = {0};
+    if (!s->base)
+        return;
+    MemFile *m = memfile_new(sched, NULL);
+    model_fill_base(m->data, s->base / 512);
+    m->base.size = m->data->len;
+    m->base.readonly = true;
+    node->backing = node_open_file(&m->base, "raw", &mode, NULL);
+}
+
+/* Takes data over.  Caches of two pages, so that they are written back all the time. */
+static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
+{
+    NodeMode mode = {.no_backing = true,
+                     .discard = true,
+                     .file = {.writable = true},
+                     .l2_cache = 1024,
+                     .refcount_cache = 1024};
+    GError *error = NULL;
+    MemFile *m = memfile_new(sched, data);
+    BlkNode *node = node_open_file(&m->base, s->format, &mode, &error);
+    if (!node) {
+        g_test_message("%s", error->message);
+        g_clear_error(&error);
+        return NULL;
+    }
+    add_base(s, node);
+    if (file)
+        *file = m;
+    return node;
+}
+
+static void keep_line(void *opaque, const char *line)
+{
+    g_string_append_printf(opaque, "%s\n", line);
+}
+
+static bool check_is_clean(BlkNode *node, bool leaks_allowed)
+{
+    CheckResult r = {0};
+    if (!node->fmt->check)
+        return true;
+    g_autoptr(GString) lines = g_string_new(NULL);
+    int ret = node->fmt->check(node, 0, &r, keep_line, lines);
+    bool clean = !ret && !r.corruptions && !r.check_errors && (leaks_allowed || !r.leaks);
+    if (!clean)
+        g_test_message("%s", lines->str);
+    return clean;
+}
+
+static Work work_of(const Shape *s, bool may_fail)
+{
+    return (Work){.operations = s->operations,
+                  .workers = 4,
+                  .max_sectors = 48,
+                  .compressed = s->compressed,
+                  .discard = true,
+                  .zero = true,
+                  .flush = true,
+                  .may_fail = may_fail};
+}
+
+/* ---- Power cuts ---- */
+
+static void try_cut(const Shape *s, const Model *model, const GByteArray *before, const GArray *log,
+                    unsigned length, uint64_t *random)
+{
+    uint64_t where = 0, kept = *random;
+    BlkNode *node = open_image(s, memfile_replay(before, log, length, random), NULL);
+    if (!node)
+        g_error("%s: seed %" G_GUINT64_FORMAT ": does not open after entry %u (%" G_GUINT64_FORMAT
+                ")",
+                s->name, seed, length, kept);
+    cuts_tried++;
+    if (!check_is_clean(node, true))
+        g_error("%s: seed %" G_GUINT64_FORMAT ": corrupt after entry %u", s->name, seed, length);
+    if (!model_verify_cut(model, node, length, &where))
+        g_error("%s: seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT
+                " lost what was flushed, after entry %u",
+                s->name, seed, where, length);
+    node_abandon(node);
+}
+
+static void test_power_cut(gconstpointer data)
+{
+    const Shape *s = data;
+    uint64_t random = seed, cut_random = seed * 31 + 7, where;
+    MemFile *file;
+    GByteArray *before = new_image(s, NULL);
+    Model *model = model_new(s->size / 512, s->base / 512);
+    Work work = work_of(s, false);
+    BlkNode *node = open_image(s, copy_of(before), &file);
+    g_assert_nonnull(node);
+    memfile_record(file);
+    file->random = seed;
+    model_work(model, node, &work, &random, file);
+    g_assert_true(model_verify(model, node, &where));
+    g_assert_cmpint(node_flush(node), ==, 0);
+    g_assert_true(check_is_clean(node, false));
+    g_assert_true(model_verify(model, node, &where));
+    GArray *log = memfile_take_log(file);
+    node_close(node);
+    for (unsigned length = 0; length <= log->len; length++)
+        for (int variant = 0; variant < 3; variant++)
+            try_cut(s, model, before, log, length, &cut_random);
+    memfile_log_free(log);
+    model_free(model);
+    g_byte_array_unref(before);
+}
+
+/* Creating: before the end there is no image, or a whole one. */
+static void test_create_cut(gconstpointer data)
+{
+    const Shape *s = data;
+    GArray *log;
+    uint64_t random = seed;
+    g_autoptr(GByteArray) empty = g_byte_array_new();
+    GByteArray *whole = new_image(s, &log);
+    for (unsigned length = 0; length <= log->len; length++)
+        for (int variant = 0; variant < 4; variant++) {
+            GByteArray *left = memfile_replay(empty, log, length, &random);
+            bool looks_right = left->len >= 8 && format_probe(left->data, left->len)->probe;
+            BlkNode *node = looks_right ? open_image(s, left, NULL) : NULL;
+            if (!looks_right) {
+                g_byte_array_unref(left);
+                continue;
+            }
+            g_assert_nonnull(node);
+            g_assert_true(check_is_clean(node, true));
+            node_abandon(node);
+        }
+    memfile_log_free(log);
+    g_byte_array_unref(whole);
+}
+
+/* ---- Faults ---- */
+
+typedef struct Fault {
+    const char *name;
+    unsigned kinds, count;
+    int error;
+    bool half;
+} Fault;
+
+static const Fault faults[] = {
+    {"read", FAIL_READ, 1, -EIO, false},          {"write", FAIL_WRITE, 1, -EIO, false},
+    {"half write", FAIL_WRITE, 1, -ENOSPC, true}, {"full disk", FAIL_WRITE, 20, -ENOSPC, false},
+    {"flush", FAIL_FLUSH, 1, -EIO, false},        {"anything", FAIL_ANY, 5, -EIO, true},
+};
+
+/* One run with the fault at call number n; false when the run ended before. */
+static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, unsigned n)
+{
+    uint64_t random = seed, where = 0;
+    MemFile *file;
+    BlkNode *node = open_image(s, copy_of(image), &file);
+    Model *model = model_new(s->size / 512, s->base / 512);
+    Work work = work_of(s, true);
+    work.operations /= 3;
+    file->random = seed;
+    file->fail_kinds = f->kinds;
+    file->fail_at = n;
+    file->fail_count = f->count;
+    file->fail_error = f->error;
+    file->fail_half = f->half;
+    model_work(model, node, &work, &random, NULL);
+    bool reached = file->calls > n;
+    file->fail_kinds = 0;
+    if (!model_verify(model, node, &where) || node_flush(node))
+        g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT " is lost",
+                s->name, f->name, n, seed, where);
+    GByteArray *left = copy_of(file->data);
+    node_close(node);
+    node = open_image(s, left, NULL);
+    g_assert_nonnull(node);
+    if (!check_is_clean(node, true) || !model_verify(model, node, &where))
+        g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": corrupt (sector %" G_GUINT64_FORMAT ")",
+                s->name, f->name, n, seed, where);
+    node_abandon(node);
+    model_free(model);
+    return reached;
+}
+
+static void test_faults(gconstpointer data)
+{
+    const Shape *s = data;
+    GByteArray *image = new_image(s, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
+        unsigned n = 0;
+        while (n < 400 && run_fault(s, image, &faults[i], n))
+            n++;
+        g_test_message("%s: %u places", faults[i].name, n);
+        g_assert_cmpuint(n, >, 0);
+    }
+    g_byte_array_unref(image);
+}
+
+static void add(const char *group, const Shape *s, GTestDataFunc fn)
+{
+    g_autofree char *path = g_strdup_printf("/image/%s/%s", group, s->name);
+    g_test_add_data_func(path, s, fn);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    const char *given = g_getenv("SEED");
+    seed = given ? strtoull(given, NULL, 0) : 20080117;
+    g_test_message("SEED=%" G_GUINT64_FORMAT, seed);
+    loop_lock(loop_main());
+    sched = co_sched_new(loop_main());
+    for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        add("power-cut", &shapes[i], test_power_cut);
+        add("create-cut", &shapes[i], test_create_cut);
+        add("faults", &shapes[i], test_faults);
+    }
+    int result = g_test_run();
+    g_test_message("%u cuts", cuts_tried);
+    co_sched_free(sched);
+    loop_unlock(loop_main());
+    return result;
+}
