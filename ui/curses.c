@@ -259,6 +259,8 @@ static void key_typed(wint_t c, bool function, bool alt)
     keys[0] = key_from_name("alt");
     count += function ? function_keys((int)c, keys + count) : character_keys(c, keys + count);
     Console *console = ui.display ? display_console(ui.display) : NULL;
+    if (console && alt)
+        console_type(console, "\033"); /* as terminals write Alt */
     if (console)
         type_at_console(console, c, keys, count, function);
     else if (count > (alt ? 1u : 0u))

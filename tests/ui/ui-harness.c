@@ -107,6 +107,7 @@ static void text_mode(void)
     set_reg(0x3c4, 4, 6);
     set_reg(0x3ce, 5, 0);
     set_reg(0x3ce, 6, 4);
+    set_reg(0x3ce, 8, 0xff);
     for (unsigned c = 0; c < 256; c++) {
         for (unsigned y = 0; y < 16; y++)
             writeb(t.m, 0xa0000 + c * 32 + y,
@@ -116,7 +117,6 @@ static void text_mode(void)
     set_reg(0x3c4, 4, 2);
     set_reg(0x3ce, 5, 0x10);
     set_reg(0x3ce, 6, 0x0e);
-    set_reg(0x3ce, 8, 0xff);
     set_reg(0x3d4, 0x11, 0);
     for (uint8_t i = 0; i < 25; i++)
         set_reg(0x3d4, i, cr[i]);
