@@ -86,6 +86,15 @@ void mon_nmi(Monitor *mon, const MonValue *values)
         monitor_printf(mon, "Error: this machine's engine has no CPUs\n");
 }
 
+void mon_boot_set(Monitor *mon, const MonValue *values)
+{
+    GError *error = NULL;
+    if (!mon->machine->boot_set)
+        monitor_printf(mon, "Error: this machine has no boot order\n");
+    else if (!mon->machine->boot_set(mon->machine, values[0].text, &error))
+        mon_error(mon, error);
+}
+
 void mon_set_cpu(Monitor *mon, const MonValue *values)
 {
     if (!mon->machine->cpus || values[0].number >= mon->machine->cpu_count)

@@ -8,6 +8,8 @@ static const char *const read_only_modes[] = {"retain", "read-only", "read-write
 
 /* clang-format off */
 const MonCommand mon_commands[] = {
+    {"boot_set", {{"bootdevice", ARG_WORD}}, "boot order from the next reset on, as -boot's",
+     mon_boot_set},
     {"change", {{"device", ARG_DRIVE}, {"f", ARG_FLAG}, {"filename", ARG_FILE},
                 {"format", ARG_WORD, true, image_formats},
                 {"read-only-mode", ARG_WORD, true, read_only_modes}},

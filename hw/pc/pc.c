@@ -80,11 +80,21 @@ static int pic_ack(Machine *machine)
     return i8259_ack(board->pic);
 }
 
+/* The monitor's boot_set. */
+static bool boot_set(Machine *machine, const char *order, GError **error)
+{
+    size_t length = strlen(order);
+    if (!length || length > 3 || strspn(order, "abcdn") != length)
+        return fail(error, "boot order '%s': must be one to three letters of a, c, d, n", order);
+    pc_set_boot_order(machine->board, order);
+    return true;
+}
+
 /* After the first boot -boot once= no longer holds. */
 static void board_reset(Device *dev)
 {
     PcBoard *board = (PcBoard *)dev;
-    if (dev->machine->resets > 0)
+    if (board->config->boot.once && dev->machine->resets == 1)
         pc_set_boot_order(board, board->config->boot.order);
 }
 
@@ -163,6 +173,7 @@ static bool add_interrupt_controllers(PcBoard *board, GError **error)
     board->pic = prepare(board, &i8259_class);
     i8259_connect(board->pic, irq_line(pic_intr, machine, 0));
     machine->pic_ack = pic_ack;
+    machine->boot_set = boot_set;
     if (!device_realize(board->pic, error))
         return false;
     Device *ioapic = add(board, &ioapic_class, error);

@@ -162,6 +162,26 @@ def test_defaults(tmp):
             expect(part not in said, said)
 
 
+def test_boot_order(tmp):
+    """What firmware reads from CMOS 0x3d: `once` until the first reset, then the order."""
+    def order(text):
+        return re.findall(r"portb\[0x0071\] = (0x..)", text)
+    read = "o 0x70 0x3d\ni 0x71\n"
+    result = run("-boot", "order=cd,once=n", "-monitor", "stdio",
+                 text=f"{read}boot_set x\nquit\n")
+    expect(order(result.stdout) == ["0x04"], result.stdout)
+    expect("'x'" in result.stdout, result.stdout)
+    path = f"{tmp}/mon"
+    with started("-boot", "order=cd,once=n", "-monitor", f"unix:{path},server=on,wait=off"):
+        def now():
+            return order(talk(path, "o 0x70 0x3d", "i 0x71"))[0]
+        expect(now() == "0x04", "once")
+        talk(path, "system_reset")
+        wait_for(lambda: now() == "0x32", "the order after the reset")
+        talk(path, "boot_set a", "system_reset")
+        expect(now() == "0x01", "boot_set")
+
+
 def test_shared_terminal(tmp):
     """-serial mon:stdio: Ctrl-A c switches, Ctrl-A x ends."""
     result = run("-serial", "mon:stdio", text="\x01cinfo version\n\x01x")

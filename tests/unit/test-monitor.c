@@ -412,6 +412,25 @@ static void test_life(Fixture *f, gconstpointer data)
     g_assert_true(machine_request_pending(f->machine));
 }
 
+static char *boot_order;
+
+static bool take_boot_order(Machine *machine, const char *order, GError **error)
+{
+    boot_order = g_strdup(order);
+    return strcmp(order, "x") || fail(error, "no such letter");
+}
+
+static void test_boot_set(Fixture *f, gconstpointer data)
+{
+    check(f, "boot_set dc", "Error: this machine has no boot order\n");
+    f->machine->boot_set = take_boot_order;
+    check(f, "boot_set dc", "");
+    g_assert_cmpstr(boot_order, ==, "dc");
+    g_free(boot_order);
+    check(f, "boot_set x", "Error: no such letter\n");
+    g_free(boot_order);
+}
+
 static void test_quit(Fixture *f, gconstpointer data)
 {
     check(f, "q", "");
@@ -681,6 +700,7 @@ int main(int argc, char **argv)
         {"info", test_info},
         {"cpus", test_cpus},
         {"life", test_life},
+        {"boot-set", test_boot_set},
         {"quit", test_quit},
         {"log", test_log},
         {"input", test_input},

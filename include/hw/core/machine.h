@@ -61,7 +61,8 @@ typedef struct EngineHooks {
     void (*ioapic_route)(Machine *machine, unsigned pin, uint64_t address, uint32_t data,
                          bool masked, bool level);
     /* Sends the message whenever fd (an eventfd, the caller's) is written, without an exit; returns
-     * a handle, or -1 if the engine cannot.  irqfd_set changes the message, irqfd_remove ends it. */
+     * a handle, or -1 if the engine cannot.  irqfd_set changes the message, irqfd_remove ends it.
+     */
     int (*irqfd_add)(Machine *machine, int fd, uint64_t address, uint32_t data);
     void (*irqfd_set)(Machine *machine, int handle, uint64_t address, uint32_t data);
     void (*irqfd_remove)(Machine *machine, int handle);
@@ -93,6 +94,8 @@ struct Machine {
     /* Reads the vector of the highest pending 8259 interrupt and acknowledges it; set by the board.
      * Called by engines with the main lock held. */
     int (*pic_ack)(Machine *machine);
+    /* Boot order from now on, letters as -boot's; set by the board, NULL: it has none. */
+    bool (*boot_set)(Machine *machine, const char *order, GError **error);
     /* EOI broadcast of a level interrupt from a local APIC; set by the IOAPIC. Main lock taken. */
     void (*ioapic_eoi)(Machine *machine, uint8_t vector);
     Device *ioapic; /* set by the IOAPIC itself; NULL without one */
