@@ -4,8 +4,9 @@
  *
  * Nothing ticks.  A channel remembers the tick at which its counting element was loaded; the count
  * and OUT follow from the virtual clock when somebody looks.  Only IRQ0 needs a timer, armed for
- * the next rising edge of OUT of channel 0: one event a period.  The low phase of OUT in modes 2
- * and 3 is not drawn on the line; the event gives an edge (low, high).
+ * the next rising edge of OUT of channel 0: one event a period.  In modes 2 and 3 the line carries
+ * a pulse for each such edge and is low between, so that it can share an interrupt controller's
+ * pin; in the other modes it carries OUT.
  *
  * Late ticks: with lost_tick_policy=delay (the default) no edge is forgotten.  When the host was
  * late, edges follow each other at twice their rate until the guest is level with virtual time; a
@@ -279,7 +280,7 @@ static void pit_arm(Pit *s, int64_t edge, int64_t earliest_ns)
 /* After the guest changed channel 0. */
 static void pit_update_irq(Pit *s, int64_t now)
 {
-    irq_set(&s->irq, pit_out(&s->channel[0], now));
+    irq_set(&s->irq, !pit_cyclic(&s->channel[0]) && pit_out(&s->channel[0], now));
     pit_arm(s, pit_next_rise(&s->channel[0], now), clock_now(VM_CLOCK_VIRTUAL) + MIN_GAP_NS);
 }
 
@@ -298,8 +299,10 @@ static void pit_timer(void *opaque)
         gap_ns = MAX(gap_ns, ticks_to_ns((next - s->edge) / 2, I8254_HZ));
     }
     pit_arm(s, next, now_ns + gap_ns);
-    irq_lower(&s->irq);
+    irq_lower(&s->irq); /* mode 4: the strobe */
     irq_raise(&s->irq);
+    if (pit_cyclic(ch))
+        irq_lower(&s->irq);
 }
 
 static void pit_read_back(Pit *s, uint8_t command, int64_t now)

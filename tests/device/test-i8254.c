@@ -354,6 +354,7 @@ static void test_irq0(Fixture *f, gconstpointer props)
         ticks_to(f, i * 11932);
         g_assert_cmpuint(f->irq.rises - before, ==, i);
     }
+    g_assert_false(f->irq.level); /* pulses */
     /* A new count takes over at the end of the cycle, without a lost or an early edge. */
     outb(f->m, 0x40, 100);
     outb(f->m, 0x40, 0);
