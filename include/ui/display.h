@@ -34,9 +34,9 @@ typedef struct DisplayOps {
     void (*refresh)(void *opaque);
     /* Redraw everything at the next refresh. */
     void (*invalidate)(void *opaque);
-    /* Text mode: fills cells (character | attribute << 8, VGA order), returns true; false in graphics
-     * modes.  *cursor is y * columns + x, or -1.  The cells belong to the adapter until the next
-     * call. */
+    /* Text mode: fills cells (character | attribute << 8, VGA order), returns true; false in
+     * graphics modes.  *cursor is y * columns + x, or -1.  The cells belong to the adapter until
+     * the next call. */
     bool (*text)(void *opaque, unsigned *columns, unsigned *rows, const uint16_t **cells,
                  int *cursor);
 } DisplayOps;
@@ -77,9 +77,9 @@ typedef struct UiOptions {
 } UiOptions;
 
 typedef struct Machine Machine;
-/* Starts the chosen user interface; with type NULL: SDL when DISPLAY or WAYLAND_DISPLAY is set, else
- * the text screen in the terminal if stdout is one, else none.  Says in one line which fallback was
- * taken. */
+/* Starts the chosen user interface; with type NULL: SDL when DISPLAY or WAYLAND_DISPLAY is set,
+ * else the text screen in the terminal if stdout is one, else none.  Says in one line which
+ * fallback was taken. */
 bool ui_start(Machine *machine, const UiOptions *options, GError **error);
 /* Restores the terminal, closes windows; idempotent. */
 void ui_stop(void);

@@ -11,11 +11,11 @@
 #include <stdint.h>
 
 /*
- * Keys are named by position, as QEMU's QKeyCode, and numbered by PS/2 set-1 scancode: the low 7 bits
- * are the code, KEY_GREY marks an E0 prefix.  Pause and Print are KEY_PAUSE and KEY_PRINT.
+ * Keys are named by position, as QEMU's QKeyCode, and numbered by PS/2 set-1 scancode: the low 7
+ * bits are the code, KEY_GREY marks an E0 prefix.  Pause and Print are KEY_PAUSE and KEY_PRINT.
  */
 typedef uint16_t KeyCode;
-#define KEY_GREY 0x80
+#define KEY_GREY  0x80
 #define KEY_PAUSE 0x100
 #define KEY_PRINT 0x101
 
