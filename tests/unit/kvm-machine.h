@@ -13,22 +13,24 @@ enum {
     PORT_TELL = 0x10,   /* writes are recorded: 1, 2 or 4 bytes */
     PORT_STRING = 0x14, /* byte port: reads count up from 'a' */
     PORT_RESET = 0x18,  /* a write asks for a reset */
-    PORT_DONE = 0x1c,   /* a write ends bench_run() */
+    PORT_CALL = 0x1c,   /* a write calls the test */
     TEST_ROM_SIZE = 0x10000,
     TEST_RAM_SIZE = 0x200000,
     TEST_MMIO = 0xd0000, /* 4 KiB of device memory: a scratch page that counts accesses */
 };
 
-typedef struct TestGuest {
+typedef struct TestGuest TestGuest;
+struct TestGuest {
     Machine *machine;
     Region ram, rom, ports, mmio;
     uint32_t told[4096]; /* what was written to PORT_TELL */
     unsigned told_count, told_size;
     uint8_t next;
-    unsigned done;
+    unsigned calls;
+    void (*call)(TestGuest *guest);
     uint8_t scratch[0x1000];
     unsigned mmio_reads, mmio_writes;
-} TestGuest;
+};
 
 /* A guest's code, placed at the start of the ROM, where the reset vector jumps to (real mode,
  * CS base 0xffff0000). */
@@ -43,7 +45,7 @@ TestGuest *guest_new(unsigned cpus, const char *cpu_model, const uint8_t *code, 
 /* Everything but the engine. */
 TestGuest *guest_new_bare(unsigned cpus, const uint8_t *code, size_t length);
 void guest_free(TestGuest *guest);
-/* Dispatches events until cond(guest), failing the test after ten seconds. */
+/* Dispatches events until cond(guest), failing the test after a minute. */
 void guest_wait(TestGuest *guest, bool (*cond)(TestGuest *guest));
 /* Until count values have been told. */
 void guest_wait_told(TestGuest *guest, unsigned count);
