@@ -9,7 +9,6 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "util/error.h"
@@ -149,19 +148,16 @@ void process_end(void)
 static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP};
 static int signal_fd = -1;
 static volatile sig_atomic_t signal_taken;
-static struct termios terminal;
-static bool terminal_known;
 
 /* The first asks the main loop, which flushes the disks; who sends a second one does not want to
- * wait for that. */
+ * wait for that.  Whoever changed the terminal puts it back on SIGABRT. */
 static void on_signal(int signo)
 {
     uint64_t one = 1;
 
     if (signal_taken) {
-        if (terminal_known)
-            tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
-        _exit(128 + signo);
+        prctl(PR_SET_DUMPABLE, 0);
+        raise(SIGABRT);
     }
     signal_taken = signo;
     if (write(signal_fd, &one, sizeof(one)) < 0)
@@ -173,7 +169,6 @@ static void take_signals(void)
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
     signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    terminal_known = isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &terminal);
     for (unsigned i = 0; i < G_N_ELEMENTS(end_signals); i++) {
         struct sigaction old;
         /* nohup and shells with jobs in the background ignore some for us. */
