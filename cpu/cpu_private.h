@@ -135,8 +135,8 @@ enum {
 
 /*
  * Direct-mapped by linear page.  A tag is the linear page address, or TLB_NONE, which no access
- * matches.  A page that is MMIO, has code (write), is watched or must log its first write has the
- * tag of that access set to TLB_NONE and its real page in `page`, so the slow path finds out.
+ * matches.  A page that is MMIO, has code (write) or must log its first write has the tag of that
+ * access set to TLB_NONE; the slow path finds what it is in the TlbInfo beside it.
  */
 #define TLB_NONE UINT64_MAX
 typedef struct TlbEntry {
@@ -148,11 +148,29 @@ enum { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_TABLES };
 
 typedef enum { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC } Access;
 
+/* What the slow path knows of a TlbEntry's page (mmu.c). */
+typedef struct TlbInfo {
+    uint64_t page;     /* linear; TLB_NONE: empty */
+    uint64_t physical; /* of the page */
+    RamBlock *ram;     /* NULL: MMIO */
+    uint64_t offset;   /* of the page in ram */
+    uint8_t rights;    /* 1 << Access, for accesses whose translation is complete */
+    bool readonly, logged, large, global;
+} TlbInfo;
+
+/* Entries that were filled since the last flush, so that a flush costs what was filled. */
+enum { TLB_FILLS = 1024 };
+typedef struct TlbFills {
+    unsigned count; /* over TLB_FILLS: everything */
+    uint16_t slot[TLB_FILLS];
+} TlbFills;
+
 /* ---- Decoded code ---- */
 
 typedef struct Op Op;
 typedef struct Block Block;
-/* Returns the Op to go on with, or NULL to leave the block with cpu->rip set. */
+/* Returns the Op to go on with, or NULL to leave the block with cpu->rip set.  An Op's memory stays
+ * readable while it runs, whatever it flushes. */
 typedef const Op *OpFn(Cpu *cpu, const Op *op);
 
 /* Op.attr */
@@ -164,6 +182,7 @@ enum {
     OP_REPNE = 1 << 4,
     OP_BYTE_HIGH_REG = 1 << 5, /* reg is AH..BH: gpr[reg - 4] >> 8 */
     OP_BYTE_HIGH_RM = 1 << 6,
+    OP_BASE = 1 << 7, /* FS, GS in 64-bit mode: the base is added, nothing is to be checked */
 };
 
 struct Op {
@@ -173,7 +192,7 @@ struct Op {
     uint8_t base, index, scale; /* gpr slots; scale is a shift */
     uint8_t address_shift;      /* 0, 32 or 48: bits that an effective address loses at the top */
     uint8_t seg;                /* SEG_* */
-    uint8_t reg, rm;            /* gpr numbers of the register operands */
+    uint8_t reg, rm;            /* register numbers in ModRM.reg (or the opcode) and ModRM.rm */
     uint8_t size;               /* operand size in bytes */
     uint8_t length;             /* of the instruction */
     uint8_t attr;
@@ -218,15 +237,21 @@ enum {
 struct Cpu {
     /* Hot: what handlers touch. */
     uint64_t gpr[SLOT_COUNT];
-    uint64_t rip;    /* exact between blocks; inside one, see op_rip() */
-    uint32_t flags;  /* FLAG_* */
-    uint32_t eflags; /* RFLAGS without EFL_ARITH, bit 1 set */
-    TlbEntry *tlb;   /* the table in force */
-    uint32_t mode;   /* MODE_*; kept by cpu_mode_changed() */
-    uint8_t cpl;
-    bool interrupt_shadow; /* STI, MOV SS: until after the next instruction */
-    CpuSegment seg[SEG_COUNT];
+    uint64_t rip;   /* exact between blocks; inside one, see op_rip() */
+    TlbEntry *tlb;  /* the table in force */
+    int64_t budget; /* instructions left in this cpu_run(); block entries count it down */
     Vcpu *vcpu;
+    uint32_t mode;         /* MODE_*; kept by cpu_mode_changed() */
+    uint32_t request_mask; /* which of vcpu->requests can be served now; kept by run.c */
+    uint32_t attention;    /* atomic, ATTENTION_*: what other threads want of this CPU's caches */
+    uint32_t eflags;       /* RFLAGS without EFL_ARITH, bit 1 set */
+    uint16_t flags;        /* FLAG_* */
+    uint8_t cpl;
+    bool interrupt_shadow;   /* STI, MOV SS: until after the next instruction */
+    uintptr_t stack_floor;   /* blocks do not chain below: a handler was not tail-called */
+    struct JumpEntry *jumps; /* blocks by linear address (block.h) */
+    const Op *link_from;     /* whose chain the next block that is found goes into, or NULL */
+    CpuSegment seg[SEG_COUNT];
     jmp_buf fault_exit;
 
     /* Protection and paging. */
@@ -234,9 +259,14 @@ struct Cpu {
     uint64_t gdt_base, idt_base;
     uint16_t gdt_limit, idt_limit;
     uint64_t cr0, cr2, cr3, cr4, efer, dr[8], xcr0;
-    uint64_t pdpte[4];      /* PAE without long mode: loaded with CR3 */
-    uint64_t physical_mask; /* bits of a physical address, A20 included */
+    uint64_t pdpte[4];          /* PAE without long mode: loaded with CR3 */
+    uint64_t physical_mask;     /* bits of a physical address, A20 included */
+    uint64_t physical_reserved; /* bits of a page table entry's address beyond CPUID's width */
     bool halted, waiting_sipi, nmi_masked, smm;
+    bool rescue; /* in cpu_run() for the KVM engine */
+    /* DR6 bits that are due as a #DB trap behind the instruction under way (data breakpoints, a
+     * task's T bit; BS is run.c's).  Delivering any event clears them. */
+    uint32_t debug_pending;
 
     /* The fault that longjmp carries. */
     struct {
@@ -255,14 +285,21 @@ struct Cpu {
     uint8_t xsave[CPU_XSAVE_MAX] __attribute__((aligned(64)));
 
     TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
+    TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
+    uint8_t table;       /* TLB_*: the table in force, even while every access is to be checked */
+    TlbFills fills[2];   /* not global, global */
+    uint64_t paging_key; /* the paging bits that the tables were filled under */
+    uint64_t large_pages[16];  /* a hash of 2 MiB areas from which larger pages were filled */
+    bool huge_pages;           /* 1 GiB pages were filled */
+    struct RamWindow *windows; /* mmu.c's own: host addresses of page tables */
 
     /* Outside. */
     AddressSpace *mem, *smm_mem, *io;
     CpuBus bus;
-    GArray *cpuid; /* of CpuidEntry */
-    uint64_t instructions;
-    uint64_t budget;     /* instructions left in this cpu_run() */
-    bool memory_changed; /* atomic */
+    GArray *cpuid;         /* of CpuidEntry */
+    uint64_t instructions; /* before this cpu_run() */
+    int64_t budget_start;  /* of this cpu_run() */
+    struct CodeMail *mail; /* code.c's own: messages from other CPUs */
 
     struct BlockCache *blocks; /* decode.c's own */
     struct FpuCache *fpu;      /* fpu.c's own: host-code stubs */
@@ -312,6 +349,8 @@ static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsi
 {
     if (G_LIKELY(op->attr & OP_FLAT))
         return address;
+    if (op->attr & OP_BASE)
+        return address + cpu->seg[op->seg].base;
     return cpu_linear_checked(cpu, op, op->seg, address, size, access);
 }
 
@@ -324,7 +363,7 @@ void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, uns
 void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* Host pointer to linear if the page is plain RAM for this access and the bytes do not cross it,
  * else NULL; faults if not mapped.  For writes the page must not hold decoded code. */
-void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
+void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* Any length, any alignment; all or nothing as to faults. */
 void cpu_read_bytes(Cpu *cpu, const Op *op, uint64_t linear, void *buf, unsigned length);
 void cpu_write_bytes(Cpu *cpu, const Op *op, uint64_t linear, const void *buf, unsigned length);
@@ -336,11 +375,11 @@ static inline TlbEntry *cpu_tlb(const Cpu *cpu, uint64_t linear)
 {
     return &cpu->tlb[linear >> 12 & (TLB_ENTRIES - 1)];
 }
-/* The low bits that must be zero keep accesses off page borders: a misaligned one that stays inside
- * its page is still fast. */
+/* One compare for the page and for crossing it: the entry of a page never has the next one's tag.
+ * TLB_NONE has low bits set and matches nothing. */
 static inline bool tlb_hit(uint64_t tag, uint64_t linear, unsigned size)
 {
-    return G_LIKELY(tag == (linear & PAGE_MASK) && (linear & 0xfff) <= 0x1000 - size);
+    return G_LIKELY(tag == ((linear + size - 1) & PAGE_MASK));
 }
 #define CPU_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t cpu_load##bits(Cpu *cpu, const Op *op, uint64_t linear)           \
@@ -367,6 +406,15 @@ CPU_ACCESSORS(32)
 CPU_ACCESSORS(64)
 #undef CPU_ACCESSORS
 
+static inline void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access)
+{
+    const TlbEntry *entry = cpu_tlb(cpu, linear);
+    uint64_t tag = access == ACCESS_WRITE ? entry->write : entry->read;
+    if (G_UNLIKELY(access == ACCESS_EXEC || !tlb_hit(tag, linear, size)))
+        return cpu_host_slow(cpu, op, linear, size, access);
+    return (void *)(linear + entry->delta);
+}
+
 /* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
  * it must be done in parts under cpu_atomic_lock() (MMIO, page crossing).  Faults as a write. */
 void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
@@ -383,8 +431,8 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
 /* Recomputes cpu->mode and cpu->tlb after a change of CS, SS, CPL, EFLAGS.VM/AC/TF, CR0, CR4, EFER.
  */
 void cpu_mode_changed(Cpu *cpu);
-/* Guest-physical bytes changed under decoded code (a store to a code page; any thread's). */
-void cpu_code_written(Cpu *cpu, uint64_t physical, unsigned length);
+/* What a store through a host pointer that is not of cpu_host() or the TLB has to say. */
+void cpu_ram_written(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
 /* Drops every block. */
 void cpu_blocks_flush(Cpu *cpu);
 

@@ -121,7 +121,7 @@ static void ram_write(const FlatRange *range, hwaddr offset, const void *buf, ui
     if (range->readonly)
         return;
     ram_copy(range->region->ram->host + offset, buf, length);
-    if (range->dirty_clients)
+    if (range->dirty_clients || __atomic_load_n(&range->region->ram->code, __ATOMIC_RELAXED))
         ram_mark_dirty(range->region->ram, offset, length);
 }
 

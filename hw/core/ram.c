@@ -94,7 +94,67 @@ void ram_free(RamBlock *block)
     close(block->fd);
     for (int client = 0; client < DIRTY_CLIENTS; client++)
         g_free(block->dirty[client]);
+    g_free(block->code);
     g_free(block);
+}
+
+/* ---- Decoded code ---- */
+
+static const RamWatcher *watcher; /* atomic */
+
+void ram_set_watcher(const RamWatcher *new_watcher)
+{
+    __atomic_store_n(&watcher, new_watcher, __ATOMIC_RELEASE);
+}
+
+static RamCode *code_map(RamBlock *block)
+{
+    RamCode *map = __atomic_load_n(&block->code, __ATOMIC_ACQUIRE), *none = NULL;
+    if (map)
+        return map;
+    map = g_new0(RamCode, block->size >> RAM_PAGE_BITS);
+    if (__atomic_compare_exchange_n(&block->code, &none, map, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return map;
+    g_free(map);
+    return none;
+}
+
+uint64_t ram_code_mark(RamBlock *block, uint64_t page, uint64_t lines)
+{
+    RamCode *code = &code_map(block)[page];
+    uint64_t marked = __atomic_load_n(&code->lines, __ATOMIC_ACQUIRE);
+    if ((marked & lines) == lines)
+        return marked;
+    return __atomic_fetch_or(&code->lines, lines, __ATOMIC_SEQ_CST);
+}
+
+void ram_code_written(RamBlock *block, uint64_t page, uint64_t lines)
+{
+    RamCode *code = &__atomic_load_n(&block->code, __ATOMIC_ACQUIRE)[page];
+    if (!(__atomic_load_n(&code->lines, __ATOMIC_SEQ_CST) & lines))
+        return;
+    lines &= __atomic_fetch_and(&code->lines, ~lines, __ATOMIC_SEQ_CST);
+    const RamWatcher *told = __atomic_load_n(&watcher, __ATOMIC_ACQUIRE);
+    if (lines && told)
+        told->code_written(block, page, lines);
+}
+
+static void range_written(RamBlock *block, uint64_t offset, uint64_t length)
+{
+    while (length) {
+        uint64_t part = MIN(length, RAM_PAGE_SIZE - (offset & (RAM_PAGE_SIZE - 1)));
+        ram_code_written(block, offset >> RAM_PAGE_BITS, ram_line_mask(offset, (unsigned)part));
+        offset += part;
+        length -= part;
+    }
+}
+
+static void dirty_wanted(RamBlock *block)
+{
+    const RamWatcher *asked = __atomic_load_n(&watcher, __ATOMIC_ACQUIRE);
+    if (asked)
+        asked->dirty_wanted(block);
 }
 
 /* ---- Dirty bits ---- */
@@ -127,6 +187,8 @@ void ram_mark_dirty(RamBlock *block, uint64_t offset, uint64_t length)
     uint64_t first, end;
     if (!page_range(block, offset, length, &first, &end))
         return;
+    if (__atomic_load_n(&block->code, __ATOMIC_ACQUIRE))
+        range_written(block, offset, MIN(length, block->size - offset));
     for (int client = 0; client < DIRTY_CLIENTS; client++) {
         unsigned long *bits = __atomic_load_n(&block->dirty[client], __ATOMIC_ACQUIRE);
         for (uint64_t page = first; bits && page < end; page++) {
@@ -152,6 +214,7 @@ bool ram_test_clear_dirty(RamBlock *block, DirtyClient client, uint64_t offset, 
     bool any = false;
     if (!block->dirty[client] || !page_range(block, offset, length, &first, &end))
         return false;
+    dirty_wanted(block);
     for (uint64_t page = first; page < end; page++)
         any |= take_page(block->dirty[client], page);
     return any;
@@ -164,6 +227,7 @@ bool ram_snapshot_dirty(RamBlock *block, DirtyClient client, uint64_t offset, ui
     bool any = false;
     if (!block->dirty[client] || !page_range(block, offset, length, &first, &end))
         return false;
+    dirty_wanted(block);
     for (uint64_t page = first; page < end; page++) {
         uint64_t n = page - first;
         unsigned long bit = 1UL << n % LONG_BITS;
