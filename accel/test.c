@@ -112,7 +112,7 @@ void test_device_state(Device *dev)
     g_assert_cmpmem(before->data, before->len, after->data, after->len);
 
     /* Every truncation is refused; none is read past its end. */
-    for (guint length = 0; length < before->len; length += 1 + before->len / 97) {
+    for (guint length = 1; length < before->len; length += 1 + before->len / 97) {
         g_autofree uint8_t *cut = g_memdup2(before->data, length);
         GError *cut_error = NULL;
         at = cut;
