@@ -84,13 +84,18 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
 
     return drives_open(config, error) && ports_open(config, error) &&
            engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
-           engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
-           ui_start(machine, &config->ui, error);
+           engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error);
+}
+
+/* The line comes first: afterwards the terminal may show the guest's screen. */
+static bool show(const VmConfig *config, Machine *machine, GError **error)
+{
+    announce(config, machine);
+    return ui_start(machine, &config->ui, error);
 }
 
 static int run(VmConfig *config, Machine *machine)
 {
-    announce(config, machine);
     process_ready(config);
     machine_start(machine, !config->paused);
     return machine_main_loop(machine);
@@ -129,7 +134,7 @@ int main(int argc, char **argv)
     }
     loop_lock(loop_main());
     Machine *machine = machine_new();
-    if (build(config, machine, &error))
+    if (build(config, machine, &error) && show(config, machine, &error))
         status = run(config, machine);
     else
         report_error("%s", error->message);

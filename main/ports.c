@@ -7,7 +7,7 @@
 
 #define CONSOLE "vc:80Cx24C"
 
-static GPtrArray *shared;   /* of Chardev: "mon:" chardevs, which want a monitor */
+static GPtrArray *wanted;   /* of Chardev that want a monitor: -monitor's, and those of "mon:" */
 static GPtrArray *monitors; /* of Monitor */
 
 /* Opens a short form. *chr stays NULL for "none". */
@@ -23,7 +23,7 @@ static bool open_port(const char *option, const char *spec, const char *id, unsi
         return false;
     }
     if (*chr && g_str_has_prefix(spec, "mon:"))
-        g_ptr_array_add(shared, *chr);
+        g_ptr_array_add(wanted, *chr);
     return true;
 }
 
@@ -79,6 +79,20 @@ static void add_debugcon(VmConfig *config)
     g_ptr_array_add(config->board.devices, device);
 }
 
+static bool open_monitors(VmConfig *config, GError **error)
+{
+    for (unsigned i = 0; i < config->monitors->len; i++) {
+        const char *spec = g_ptr_array_index(config->monitors, i);
+        Chardev *chr;
+        if (!open_port("-monitor", spec, "compat_monitor", i, &chr, error))
+            return false;
+        /* "mon:" has nothing to share here, but means the same. */
+        if (chr && !g_ptr_array_find(wanted, chr, NULL))
+            g_ptr_array_add(wanted, chr);
+    }
+    return true;
+}
+
 static bool open_ports(VmConfig *config, GError **error)
 {
     for (unsigned i = 0; i < config->serials->len; i++)
@@ -102,12 +116,13 @@ static bool open_ports(VmConfig *config, GError **error)
 
 bool ports_open(VmConfig *config, GError **error)
 {
-    shared = g_ptr_array_new();
+    wanted = g_ptr_array_new();
     for (unsigned i = 0; i < config->chardevs->len; i++)
         if (!chr_open_options(g_ptr_array_index(config->chardevs, i), error))
             return false;
     add_defaults(config);
-    return open_ports(config, error);
+    /* In a window the monitor is the first after the screen, as with QEMU: Ctrl-Alt-2. */
+    return open_monitors(config, error) && open_ports(config, error);
 }
 
 static bool add_monitor(Machine *machine, Chardev *chr, GError **error)
@@ -126,18 +141,9 @@ static void close_monitor(void *monitor)
 bool monitors_open(VmConfig *config, Machine *machine, GError **error)
 {
     monitors = g_ptr_array_new_with_free_func(close_monitor);
-    for (unsigned i = 0; i < config->monitors->len; i++) {
-        const char *spec = g_ptr_array_index(config->monitors, i);
-        Chardev *chr;
-        if (!open_port("-monitor", spec, "compat_monitor", i, &chr, error))
-            return false;
-        /* "mon:" has nothing to share here, but means the same. */
-        if (chr && !g_ptr_array_find(shared, chr, NULL) && !add_monitor(machine, chr, error))
-            return fail_prefix(error, "-monitor %s", spec);
-    }
-    for (unsigned i = 0; i < shared->len; i++)
-        if (!add_monitor(machine, g_ptr_array_index(shared, i), error))
-            return false;
+    for (unsigned i = 0; i < wanted->len; i++)
+        if (!add_monitor(machine, g_ptr_array_index(wanted, i), error))
+            return fail_prefix(error, "-monitor");
     for (unsigned i = 0; i < config->mons->len; i++) {
         const char *id = options_get(g_ptr_array_index(config->mons, i), "chardev");
         Chardev *chr = chr_resolve(id, error);
@@ -150,5 +156,5 @@ bool monitors_open(VmConfig *config, Machine *machine, GError **error)
 void monitors_close(void)
 {
     g_clear_pointer(&monitors, g_ptr_array_unref);
-    g_clear_pointer(&shared, g_ptr_array_unref);
+    g_clear_pointer(&wanted, g_ptr_array_unref);
 }

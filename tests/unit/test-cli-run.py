@@ -6,12 +6,14 @@ usage: test-cli-run.py VMRUN.  Speaks TAP.  Everything runs on the qtest engine,
 /dev/kvm is needed.
 """
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -282,8 +284,10 @@ def on_terminal(args, end_it):
     """Runs on a pseudo-terminal until end_it ends it; the terminal must be as it was."""
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
     # A sanitizer's own handler of SIGSEGV would stand before vmrun's.
-    env = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"}
+    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0"
+    env = {**os.environ, "TERM": "xterm", "ASAN_OPTIONS": sanitizer}
     process = subprocess.Popen([VMRUN, "-accel", "qtest", *args], stdin=slave, stdout=slave,
                                stderr=slave, start_new_session=True, env=env)
     try:
@@ -312,6 +316,10 @@ def test_terminal(tmp):
     on_terminal(["-nographic"], type_it(b"\x01x"))
     on_terminal(["-nographic"], type_it(b"\x01cquit\r"))
     on_terminal(["-display", "none", "-monitor", "stdio"], type_it(b"quit\r"))
+    # Alt-2 is the monitor.
+    on_terminal(["-display", "curses"], type_it(b"\x1b2quit\r"))
+    on_terminal(["-display", "curses"], send(signal.SIGTERM))
+    on_terminal(["-display", "curses"], send(signal.SIGABRT))
     on_terminal(["-nographic"], send(signal.SIGTERM))
     # The second arrives while the main loop has not yet looked at the first.
     on_terminal(["-nographic"], send(signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT))
