@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The registry and the whole board: every class described completely, the state of all devices at
+ * once. */
+#include "../lib/board.h"
+#include "hw/registry.h"
+#include "util/timer.h"
+
+static void test_complete(void)
+{
+    unsigned count = 0;
+    for (const DeviceClass *const *at = device_classes; *at; at++, count++) {
+        const DeviceClass *cls = *at;
+        g_assert_nonnull(cls->desc);
+        g_assert_true(device_class_find(cls->name) == cls); /* names are unique */
+        g_assert_nonnull(cls->state);
+        g_assert_cmpuint(cls->state->size, ==, cls->size);
+        g_autofree char *hole = state_check_complete(cls->state);
+        g_assert_cmpstr(hole, ==, NULL);
+    }
+    g_assert_cmpuint(count, >, 20);
+}
+
+static void count_class(Device *dev, void *opaque)
+{
+    GHashTable *seen = opaque;
+    g_hash_table_add(seen, (void *)dev->cls);
+}
+
+/* Each device of the table is on the board, but for those that only -device brings. */
+static void test_parts(void)
+{
+    Machine *machine = board_new(16 << 20);
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    device_foreach(machine, count_class, seen);
+    for (const DeviceClass *const *at = device_classes; *at; at++)
+        if (!(*at)->user && *at != &lapic_class)
+            g_assert_true(g_hash_table_contains(seen, *at));
+    board_free(machine);
+}
+
+/* Save, go on, load, save: equal. */
+static void test_round_trip(void)
+{
+    Machine *machine = board_new(16 << 20);
+    g_autoptr(GByteArray) before = g_byte_array_new();
+    g_autoptr(GByteArray) after = g_byte_array_new();
+    GError *error = NULL;
+    uint8_t count[] = {0x34, 0x56};
+    dispatch_pio(&machine->io, 0x43, true, 1, count, 1);
+    dispatch_pio(&machine->io, 0x40, true, 1, count, 2);
+    vclock_step(123456789);
+    machine_save_devices(machine, before);
+    int64_t now = clock_now(VM_CLOCK_VIRTUAL);
+    vclock_step(NS_PER_SEC);
+    machine_request_reset(machine, RESET_HOST);
+    loop_step(machine->loop, false);
+    g_assert_cmpuint(machine->resets, ==, 2);
+    vclock_set(now);
+    machine_load_devices(machine, before->data, before->len, &error);
+    g_assert_no_error(error);
+    machine_save_devices(machine, after);
+    g_assert_cmpmem(before->data, before->len, after->data, after->len);
+    board_free(machine);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/board/complete", test_complete);
+    g_test_add_func("/board/parts", test_parts);
+    g_test_add_func("/board/round-trip", test_round_trip);
+    return g_test_run();
+}
