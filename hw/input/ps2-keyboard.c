@@ -190,10 +190,16 @@ static bool repeats(const Ps2Keyboard *kbd, KeyCode key)
     return key != KEY_PAUSE && key != KEY_PRINT;
 }
 
+static bool put(Ps2Keyboard *kbd, const Sequence *seq)
+{
+    unsigned limit = kbd->set == 1 ? PS2_FIFO : PS2_KEY_FIFO;
+    return ps2_queue_put(&kbd->queue, seq->bytes, seq->count, limit);
+}
+
 static bool send_break(Ps2Keyboard *kbd, KeyCode key)
 {
     Sequence seq = encode(kbd, key, false);
-    if (!kbd->scanning || !ps2_queue_put(&kbd->queue, seq.bytes, seq.count)) {
+    if (!kbd->scanning || !put(kbd, &seq)) {
         bit_set(kbd->late, key, true);
         return false;
     }
@@ -207,7 +213,7 @@ static void send_make(Ps2Keyboard *kbd, KeyCode key)
     Sequence seq = encode(kbd, key, true);
     if (!kbd->scanning || !seq.count)
         return;
-    if (ps2_queue_put(&kbd->queue, seq.bytes, seq.count))
+    if (put(kbd, &seq))
         bit_set(kbd->down, key, true);
     else
         ps2_queue_overrun(&kbd->queue, kbd->set == 1 ? 0xff : 0x00);

@@ -105,7 +105,7 @@ static void put_packet(Ps2Mouse *mouse, int64_t now)
 {
     uint8_t packet[4];
     make_packet(mouse, packet, mouse->scale21);
-    ps2_queue_put(&mouse->queue, packet, packet_length(mouse));
+    ps2_queue_put(&mouse->queue, packet, packet_length(mouse), PS2_FIFO);
     mouse->next_packet = now + NS_PER_SEC / MAX(mouse->rate, 10);
 }
 

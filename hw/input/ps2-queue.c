@@ -26,9 +26,9 @@ static void append(Ps2Queue *queue, uint8_t byte)
     queue->fifo[(queue->fifo_head + queue->fifo_count++) % sizeof(queue->fifo)] = byte;
 }
 
-bool ps2_queue_put(Ps2Queue *queue, const uint8_t *bytes, unsigned count)
+bool ps2_queue_put(Ps2Queue *queue, const uint8_t *bytes, unsigned count, unsigned limit)
 {
-    if (queue->fifo_count + count > PS2_FIFO)
+    if (queue->fifo_count + count > limit)
         return false;
     for (unsigned i = 0; i < count; i++)
         append(queue, bytes[i]);
@@ -38,7 +38,7 @@ bool ps2_queue_put(Ps2Queue *queue, const uint8_t *bytes, unsigned count)
 void ps2_queue_overrun(Ps2Queue *queue, uint8_t code)
 {
     unsigned end = (queue->fifo_head + queue->fifo_count - 1u) % sizeof(queue->fifo);
-    if (queue->fifo_count <= PS2_FIFO && !(queue->fifo_count && queue->fifo[end] == code))
+    if (queue->fifo_count <= PS2_KEY_FIFO && !(queue->fifo_count && queue->fifo[end] == code))
         append(queue, code);
 }
 

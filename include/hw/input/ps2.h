@@ -16,13 +16,14 @@
 
 /* ---- The bytes that wait in a device ---- */
 
-#define PS2_FIFO    16
-#define PS2_REPLIES 8
+#define PS2_FIFO     16 /* bytes of movements, or of keys in set 1 */
+#define PS2_KEY_FIFO 24 /* of keys in the other sets: no fewer, although a break takes a prefix */
+#define PS2_REPLIES  8
 
 typedef struct Ps2Queue {
     uint8_t reply[PS2_REPLIES]; /* answers to commands: they go first */
     uint8_t reply_count;
-    uint8_t fifo[PS2_FIFO + 1]; /* keys or movements; the last place is for "overrun" */
+    uint8_t fifo[PS2_KEY_FIFO + 1]; /* keys or movements; the last place is for "overrun" */
     uint8_t fifo_head, fifo_count;
     uint8_t last; /* sent, for "resend" */
 } Ps2Queue;
@@ -32,8 +33,8 @@ extern const StateDesc ps2_queue_state;
 /* Empties the FIFO, or both. */
 void ps2_queue_clear(Ps2Queue *queue, bool replies_too);
 void ps2_queue_reply(Ps2Queue *queue, uint8_t byte);
-/* All of the bytes or none. */
-bool ps2_queue_put(Ps2Queue *queue, const uint8_t *bytes, unsigned count);
+/* All of the bytes or, if the FIFO would then hold more than limit (PS2_KEY_FIFO at most), none. */
+bool ps2_queue_put(Ps2Queue *queue, const uint8_t *bytes, unsigned count, unsigned limit);
 /* Adds the overrun code at the end, once. */
 void ps2_queue_overrun(Ps2Queue *queue, uint8_t code);
 bool ps2_queue_readable(const Ps2Queue *queue);
