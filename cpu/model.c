@@ -266,21 +266,23 @@ static void start_named(Build *b)
     b->phys_bits = host_bits ? MIN(host_bits, 40) : 40;
 }
 
-/* Bits that describe the machine and not the processor. */
-static void add_machine_bits(Build *b)
+/* Bits that describe the machine and not the processor: the host's do not count, and any may be
+ * asked for. */
+static void set_machine_bits(Build *b)
 {
-    uint32_t words[WORD_COUNT] = {0};
-    features_add(words, "hypervisor");
-    if (b->request->cores > 1 && b->family > 4)
+    uint32_t owned[WORD_COUNT] = {0}, words[WORD_COUNT] = {0};
+    bool many = b->request->cores > 1;
+    bool amd = !strcmp(b->vendor, "AuthenticAMD");
+    features_add(owned, "hypervisor ht cmp-legacy");
+    if (b->request->hypervisor)
+        features_add(words, "hypervisor");
+    if (many && b->family > 4)
         features_add(words, "ht");
-    if (b->request->cores > 1 && b->xlevel >= LEAF_EXTENDED + 8 &&
-        !strcmp(b->vendor, "AuthenticAMD"))
+    if (many && amd && b->xlevel >= LEAF_EXTENDED + 8)
         features_add(words, "cmp-legacy");
-    if (!b->request->hypervisor)
-        words[WORD_1_ECX] &= ~(1u << 31);
     for (unsigned w = 0; w < WORD_COUNT; w++) {
-        b->words[w] |= words[w];
-        b->supported[w] |= words[w];
+        b->words[w] = (b->words[w] & ~owned[w]) | words[w];
+        b->supported[w] |= owned[w];
     }
 }
 
@@ -519,11 +521,11 @@ bool cpu_model_build(const CpuModelRequest *request, GArray *out, GString *refus
         start_host(&b);
     else
         start_named(&b);
+    set_machine_bits(&b);
     for (char **word = list + 1; *word; word++)
         if (**word && !apply_word(&b, *word, error))
             return false;
     b.show_hypervisor &= request->hypervisor != NULL;
-    add_machine_bits(&b);
     list_refused(&b, refused);
     if (b.enforce && refused->len)
         return fail(error, "-cpu %s: this host lacks %s, and 'enforce' asks for all features",
