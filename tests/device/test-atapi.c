@@ -38,21 +38,6 @@ static uint8_t *ram(uint32_t at)
     return region_ram_ptr(h.m->ram) + at;
 }
 
-/* Sends a packet; the drive then has data, is done, or works. */
-static void packet(const uint8_t *cdb, unsigned length, uint16_t limit, bool dma)
-{
-    uint8_t bytes[12] = {0};
-    memcpy(bytes, cdb, length);
-    ide_out(&h, 1, dma);
-    ide_out(&h, 4, (uint8_t)limit);
-    ide_out(&h, 5, (uint8_t)(limit >> 8));
-    ide_out(&h, 7, 0xa0);
-    g_assert_cmphex(ide_alt(&h), ==, DRDY | DSC | DRQ);
-    g_assert_cmphex(ide_in(&h, 2) & 3, ==, 1);
-    g_assert_false(ide_took_irq(&h));
-    ide_write_data(&h, bytes, 12);
-}
-
 static void expect_good(void)
 {
     g_assert_cmphex(ide_wait(&h), ==, DRDY | DSC);
@@ -61,30 +46,10 @@ static void expect_good(void)
     g_assert_cmphex(ide_in(&h, 7), ==, DRDY | DSC);
 }
 
-/* Takes data by PIO; returns how much came before the end. */
-static size_t take(uint8_t *data, size_t room, uint16_t limit)
-{
-    size_t done = 0;
-    while (ide_wait(&h) & DRQ) {
-        unsigned chunk = ide_in(&h, 4) | ide_in(&h, 5) << 8;
-        g_assert_true(ide_took_irq(&h));
-        g_assert_cmphex(ide_in(&h, 2) & 3, ==, 2);
-        g_assert_cmpuint(chunk, >, 0);
-        g_assert_cmpuint(chunk, <=, limit);
-        g_assert_cmpuint(done + chunk, <=, room);
-        ide_in(&h, 7);
-        uint8_t words[0x10000];
-        ide_read_data(&h, words, (chunk + 1u) & ~1u);
-        memcpy(data + done, words, chunk);
-        done += chunk;
-    }
-    return done;
-}
-
 static size_t command_in(const uint8_t *cdb, unsigned length, uint8_t *data, size_t room)
 {
-    packet(cdb, length, 0xfffe, false);
-    size_t done = take(data, room, 0xfffe);
+    atapi_packet(&h, cdb, length, 0xfffe, false);
+    size_t done = atapi_take(&h, data, room, 0xfffe);
     expect_good();
     return done;
 }
@@ -94,7 +59,8 @@ static size_t command_in(const uint8_t *cdb, unsigned length, uint8_t *data, siz
                sizeof(data))
 
 #define SEND(...)                                                                                  \
-    packet((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}), 0xfffe, false)
+    atapi_packet(&h, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}),       \
+                 0xfffe, false)
 
 /* CHECK CONDITION, and the sense that REQUEST SENSE then tells. */
 static void expect_sense(uint8_t key, uint16_t code)
@@ -174,7 +140,7 @@ static void read_10(uint32_t lba, uint16_t count, uint16_t limit, bool dma)
     uint8_t cdb[12] = {0x28};
     st32_be(cdb + 2, lba);
     st16_be(cdb + 7, count);
-    packet(cdb, 12, limit, dma);
+    atapi_packet(&h, cdb, 12, limit, dma);
 }
 
 static void test_pio(void)
@@ -186,7 +152,7 @@ static void test_pio(void)
         unsigned count = limits[i] < 100 ? 2 : 100;
         memset(data, 0, count * 2048);
         read_10(3, (uint16_t)count, limits[i], false);
-        g_assert_cmpuint(take(data, 100 * 2048, limits[i]), ==, count * 2048);
+        g_assert_cmpuint(atapi_take(&h, data, 100 * 2048, limits[i]), ==, count * 2048);
         expect_good();
         g_assert_true(pattern_matches(data, 3 * 2048, count * 2048));
     }
@@ -205,13 +171,13 @@ static void test_pio(void)
     g_assert_cmphex(ide_in(&h, 1), ==, 4);
     ide_in(&h, 7);
     ide_took_irq(&h);
-    packet((const uint8_t[]){0}, 1, 0, false);
+    atapi_packet(&h, (const uint8_t[]){0}, 1, 0, false);
     expect_good();
     read_10(5, 0, 2048, false);
     expect_good();
     /* An odd length: the last word has a byte to spare. */
-    packet((const uint8_t[]){0x12, 0, 0, 0, 7}, 5, 0xfffe, false);
-    g_assert_cmpuint(take(data, 8, 7), ==, 7);
+    atapi_packet(&h, (const uint8_t[]){0x12, 0, 0, 0, 7}, 5, 0xfffe, false);
+    g_assert_cmpuint(atapi_take(&h, data, 8, 7), ==, 7);
     expect_good();
     /* OVERLAP is not supported. */
     ide_out(&h, 1, 2);
@@ -241,15 +207,15 @@ static void test_dma(void)
     expect_good();
     g_assert_true(pattern_matches(ram(DATA_AT), 7 * 2048, 500 * 2048));
     /* Less data than descriptors. */
-    packet((const uint8_t[]){0x12, 0, 0, 0, 36}, 5, 0, true);
+    atapi_packet(&h, (const uint8_t[]){0x12, 0, 0, 0, 36}, 5, 0, true);
     g_assert_cmphex(run_dma(4096), ==, BM_INTR | BM_ACTIVE);
     expect_good();
     g_assert_cmpmem(ram(DATA_AT + 8), 8, "VMRUN   ", 8);
     /* No data at all. */
-    packet((const uint8_t[]){0}, 1, 0, true);
+    atapi_packet(&h, (const uint8_t[]){0}, 1, 0, true);
     expect_good();
     /* Raw sectors. */
-    packet((const uint8_t[]){0xbe, 0, 0, 0, 0, 4, 0, 0, 3, 0xf8}, 10, 0, true);
+    atapi_packet(&h, (const uint8_t[]){0xbe, 0, 0, 0, 0, 4, 0, 0, 3, 0xf8}, 10, 0, true);
     g_assert_cmphex(run_dma(3 * 2352), ==, BM_INTR);
     expect_good();
     for (unsigned i = 0; i < 3; i++)
@@ -367,7 +333,7 @@ static void test_mode_select(void)
     memcpy(ram(DATA_AT), page_2a, 28);
     const uint32_t prd[] = {DATA_AT, 28 | EOT};
     ide_prd(&h, prd, 1);
-    packet((const uint8_t[]){0x55, 0x10, 0, 0, 0, 0, 0, 0, 28}, 9, 0, true);
+    atapi_packet(&h, (const uint8_t[]){0x55, 0x10, 0, 0, 0, 0, 0, 0, 28}, 9, 0, true);
     g_assert_cmphex(ide_run_dma(&h, false), ==, BM_INTR);
     expect_good();
     tear_down();
@@ -477,7 +443,7 @@ static void test_dvd(void)
     SEND(0xad, 0, 0, 0, 0, 0, 1, 0, 8, 4);
     expect_check(5, 0x2400);
     read_10(sectors - 1, 1, 2048, false);
-    g_assert_cmpuint(take(d, 4096, 2048), ==, 2048);
+    g_assert_cmpuint(atapi_take(&h, d, 4096, 2048), ==, 2048);
     expect_good();
     tear_down();
 }
@@ -510,68 +476,13 @@ static void test_ranges(void)
 
 /* ---- Raw sectors ---- */
 
-static uint8_t gf_mul(uint8_t a, uint8_t b)
-{
-    uint8_t product = 0;
-    for (; b; b >>= 1, a = (uint8_t)(a << 1 ^ (a & 0x80 ? 0x1d : 0)))
-        if (b & 1)
-            product ^= a;
-    return product;
-}
-
-/* Both check equations of ECMA-130 A.3 for one vector of the product code. */
-static void check_vector(const uint8_t *s, const unsigned *places, unsigned count)
-{
-    uint8_t sum = 0, weighted = 0;
-    for (unsigned i = 0; i < count; i++) {
-        sum ^= s[12 + places[i]];
-        weighted = (uint8_t)(gf_mul(weighted, 2) ^ s[12 + places[i]]);
-    }
-    g_assert_cmphex(sum, ==, 0);
-    g_assert_cmphex(weighted, ==, 0);
-}
-
-static void check_raw(const uint8_t *s, uint32_t lba)
-{
-    unsigned places[45], frame = lba + 150;
-    static const uint8_t sync[12] = {0,    0xff, 0xff, 0xff, 0xff, 0xff,
-                                     0xff, 0xff, 0xff, 0xff, 0xff, 0};
-    g_assert_cmpmem(s, 12, sync, 12);
-    g_assert_cmphex(s[12], ==, to_bcd(frame / 4500));
-    g_assert_cmphex(s[13], ==, to_bcd(frame / 75 % 60));
-    g_assert_cmphex(s[14], ==, to_bcd(frame % 75));
-    g_assert_cmphex(s[15], ==, 1);
-    g_assert_true(pattern_matches(s + 16, (uint64_t)lba * 2048, 2048));
-    uint32_t crc = 0; /* of data and EDC it is 0 */
-    for (unsigned i = 0; i < 2068; i++)
-        for (unsigned bit = 0; bit < 8; bit++) {
-            bool one = (crc ^ s[i] >> bit) & 1;
-            crc = crc >> 1 ^ (one ? 0xd8018001u : 0);
-        }
-    g_assert_cmphex(crc, ==, 0);
-    for (unsigned column = 0; column < 86; column++) { /* P: bytes of words N, N + 43, ... */
-        for (unsigned i = 0; i < 26; i++)
-            places[i] = column + i * 86;
-        check_vector(s, places, 26);
-    }
-    for (unsigned byte = 0; byte < 2; byte++) { /* Q: diagonals through 26 rows */
-        for (unsigned n = 0; n < 26; n++) {
-            for (unsigned m = 0; m < 43; m++)
-                places[m] = 2 * ((44 * m + 43 * n) % 1118) + byte;
-            places[43] = 2 * (1118 + n) + byte;
-            places[44] = 2 * (1144 + n) + byte;
-            check_vector(s, places, 45);
-        }
-    }
-}
-
 static void test_read_cd(void)
 {
     uint8_t d[3 * 2352], whole[2352];
     set_up();
     g_assert_cmpuint(IN(d, 0xbe, 0, 0, 0, 0, 200, 0, 0, 3, 0xf8), ==, 3 * 2352);
     for (unsigned i = 0; i < 3; i++)
-        check_raw(d + i * 2352, 200 + i);
+        cd_check_raw(d + i * 2352, 200 + i);
     memcpy(whole, d, 2352);
     g_assert_cmpuint(IN(d, 0xbe, 8, 0, 0, 0, 200, 0, 0, 1, 0x10), ==, 2048); /* mode 1 */
     g_assert_cmpmem(d, 2048, whole + 16, 2048);
@@ -596,11 +507,11 @@ static void test_read_cd(void)
     expect_check(5, 0x2400);
     /* Many raw sectors in blocks of an awkward size. */
     uint8_t *big = g_malloc(100 * 2352);
-    packet((const uint8_t[]){0xbe, 0, 0, 0, 0, 0, 0, 0, 100, 0xf8}, 10, 3000, false);
-    g_assert_cmpuint(take(big, 100 * 2352, 3000), ==, 100 * 2352);
+    atapi_packet(&h, (const uint8_t[]){0xbe, 0, 0, 0, 0, 0, 0, 0, 100, 0xf8}, 10, 3000, false);
+    g_assert_cmpuint(atapi_take(&h, big, 100 * 2352, 3000), ==, 100 * 2352);
     expect_good();
     for (unsigned i = 0; i < 100; i += 9)
-        check_raw(big + i * 2352, i);
+        cd_check_raw(big + i * 2352, i);
     g_free(big);
     tear_down();
 }
@@ -741,7 +652,7 @@ static void test_errors(void)
     set_up();
     fault_read(EIO, 50 * 2048, 51 * 2048);
     read_10(45, 8, 2048, false);
-    take(d, sizeof(d), 2048);
+    atapi_take(&h, d, sizeof(d), 2048);
     expect_check(3, 0x1100);
     read_10(45, 8, 0, true);
     run_dma(8 * 2048);
@@ -750,7 +661,7 @@ static void test_errors(void)
     expect_check(3, 0x1100);
     fault_read(0, 0, 0);
     read_10(45, 8, 2048, false);
-    g_assert_cmpuint(take(d, sizeof(d), 2048), ==, 8 * 2048);
+    g_assert_cmpuint(atapi_take(&h, d, sizeof(d), 2048), ==, 8 * 2048);
     expect_good();
     /* Reset while the disc is being read. */
     fault_hold(true);
@@ -768,7 +679,7 @@ static void test_errors(void)
     GError *error = NULL;
     blk_eject(blk, true, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(take(all, 200 * 2048, 2048), <, 200 * 2048);
+    g_assert_cmpuint(atapi_take(&h, all, 200 * 2048, 2048), <, 200 * 2048);
     expect_check(2, 0x3a02);
     g_free(all);
     tear_down();
@@ -833,7 +744,7 @@ static void test_fuzz(void)
         if (g_rand_boolean(rand))
             cdb[2] = cdb[3] = cdb[6] = 0;
         bool dma = g_rand_boolean(rand);
-        packet(cdb, 12, (uint16_t)g_rand_int(rand), dma);
+        atapi_packet(&h, cdb, 12, (uint16_t)g_rand_int(rand), dma);
         bm_out(&h, 0, dma ? 9 : 0);
         for (unsigned i = 0; i < 40 && ide_wait(&h) & DRQ; i++) {
             uint8_t words[512];

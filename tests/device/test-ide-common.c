@@ -350,6 +350,115 @@ uint8_t ide_run_dma(IdeHost *host, bool to_memory)
     return status;
 }
 
+void ide_identify(IdeHost *host, uint16_t *words)
+{
+    ide_out(host, 7, 0xec);
+    g_assert_cmphex(ide_wait(host), ==, DRDY | DSC | DRQ);
+    g_assert_true(ide_took_irq(host));
+    for (unsigned i = 0; i < 256; i++)
+        words[i] = inw(host->m, ide_port(host, 0));
+    g_assert_cmphex(ide_in(host, 7), ==, DRDY | DSC);
+}
+
+void ide_expect_ok(IdeHost *host)
+{
+    g_assert_cmphex(ide_wait(host), ==, DRDY | DSC);
+    g_assert_true(ide_took_irq(host));
+    g_assert_cmphex(ide_in(host, 7), ==, DRDY | DSC);
+}
+
+/* ---- Packets ---- */
+
+void atapi_packet(IdeHost *host, const uint8_t *cdb, unsigned length, uint16_t limit, bool dma)
+{
+    uint8_t bytes[12] = {0};
+    memcpy(bytes, cdb, length);
+    ide_out(host, 1, dma);
+    ide_out(host, 4, (uint8_t)limit);
+    ide_out(host, 5, (uint8_t)(limit >> 8));
+    ide_out(host, 7, 0xa0);
+    g_assert_cmphex(ide_alt(host), ==, DRDY | DSC | DRQ);
+    g_assert_cmphex(ide_in(host, 2) & 3, ==, 1);
+    g_assert_false(ide_took_irq(host));
+    ide_write_data(host, bytes, 12);
+}
+
+size_t atapi_take(IdeHost *host, uint8_t *data, size_t room, uint16_t limit)
+{
+    size_t done = 0;
+    while (ide_wait(host) & DRQ) {
+        unsigned chunk = ide_in(host, 4) | ide_in(host, 5) << 8;
+        g_assert_true(ide_took_irq(host));
+        g_assert_cmphex(ide_in(host, 2) & 3, ==, 2);
+        g_assert_cmpuint(chunk, >, 0);
+        g_assert_cmpuint(chunk, <=, limit);
+        g_assert_cmpuint(done + chunk, <=, room);
+        ide_in(host, 7);
+        uint8_t words[0x10000];
+        ide_read_data(host, words, (chunk + 1u) & ~1u);
+        memcpy(data + done, words, chunk);
+        done += chunk;
+    }
+    return done;
+}
+
+static uint8_t gf_mul(uint8_t a, uint8_t b)
+{
+    uint8_t product = 0;
+    for (; b; b >>= 1, a = (uint8_t)(a << 1 ^ (a & 0x80 ? 0x1d : 0)))
+        if (b & 1)
+            product ^= a;
+    return product;
+}
+
+/* Both check equations of ECMA-130 A.3 for one vector of the product code. */
+static void check_vector(const uint8_t *s, const unsigned *places, unsigned count)
+{
+    uint8_t sum = 0, weighted = 0;
+    for (unsigned i = 0; i < count; i++) {
+        sum ^= s[12 + places[i]];
+        weighted = (uint8_t)(gf_mul(weighted, 2) ^ s[12 + places[i]]);
+    }
+    g_assert_cmphex(sum, ==, 0);
+    g_assert_cmphex(weighted, ==, 0);
+}
+
+void cd_check_raw(const uint8_t *s, uint32_t lba)
+{
+    unsigned places[45], frame = lba + 150;
+    static const uint8_t sync[12] = {0,    0xff, 0xff, 0xff, 0xff, 0xff,
+                                     0xff, 0xff, 0xff, 0xff, 0xff, 0};
+    g_assert_cmpmem(s, 12, sync, 12);
+    g_assert_cmphex(s[12], ==, to_bcd(frame / 4500));
+    g_assert_cmphex(s[13], ==, to_bcd(frame / 75 % 60));
+    g_assert_cmphex(s[14], ==, to_bcd(frame % 75));
+    g_assert_cmphex(s[15], ==, 1);
+    g_assert_true(pattern_matches(s + 16, (uint64_t)lba * 2048, 2048));
+    uint32_t crc = 0; /* of data and EDC it is 0 */
+    for (unsigned i = 0; i < 2068; i++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            bool one = (crc ^ s[i] >> bit) & 1;
+            crc = crc >> 1 ^ (one ? 0xd8018001u : 0);
+        }
+    g_assert_cmphex(crc, ==, 0);
+    for (unsigned column = 0; column < 86; column++) { /* P: bytes of words N, N + 43, ... */
+        for (unsigned i = 0; i < 26; i++)
+            places[i] = column + i * 86;
+        check_vector(s, places, 26);
+    }
+    for (unsigned byte = 0; byte < 2; byte++) { /* Q: diagonals through 26 rows */
+        for (unsigned n = 0; n < 26; n++) {
+            for (unsigned m = 0; m < 43; m++)
+                places[m] = 2 * ((44 * m + 43 * n) % 1118) + byte;
+            places[43] = 2 * (1118 + n) + byte;
+            places[44] = 2 * (1144 + n) + byte;
+            check_vector(s, places, 45);
+        }
+    }
+}
+
+/* ---- Fuzzing ---- */
+
 void fuzz_ports(Machine *m, const uint16_t *ports, unsigned port_count, unsigned count,
                 unsigned seed)
 {

@@ -81,6 +81,19 @@ void ide_prd(IdeHost *host, const uint32_t *pairs, unsigned count);
 /* Starts the engine, waits for the drive, stops it; returns BMISTA of before the stop. */
 uint8_t ide_run_dma(IdeHost *host, bool to_memory);
 
+/* IDENTIFY DEVICE into 256 words, with its interrupt. */
+void ide_identify(IdeHost *host, uint16_t *words);
+/* The command ends well and interrupts. */
+void ide_expect_ok(IdeHost *host);
+
+/* ---- Packets ---- */
+/* Sends a packet (zeros behind length); the drive then has data, is done, or works. */
+void atapi_packet(IdeHost *host, const uint8_t *cdb, unsigned length, uint16_t limit, bool dma);
+/* Takes data by PIO in blocks of up to limit; returns how much came before the end. */
+size_t atapi_take(IdeHost *host, uint8_t *data, size_t room, uint16_t limit);
+/* All 2352 bytes of the mode 1 sector that holds the pattern: header, EDC, parity. */
+void cd_check_raw(const uint8_t *sector, uint32_t lba);
+
 /* count random accesses of every size at these ports. */
 void fuzz_ports(Machine *m, const uint16_t *ports, unsigned port_count, unsigned count,
                 unsigned seed);

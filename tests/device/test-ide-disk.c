@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ATA disk: IDENTIFY, every command, PIO and DMA against the image file, errors. */
+/* The ATA disk: every command, PIO and DMA against the image file, errors. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,131 +36,12 @@ static uint8_t *ram(uint32_t at)
     return region_ram_ptr(h.m->ram) + at;
 }
 
-static void identify(uint16_t *words)
-{
-    ide_out(&h, 7, 0xec);
-    g_assert_cmphex(ide_wait(&h), ==, DRDY | DSC | DRQ);
-    g_assert_true(ide_took_irq(&h));
-    for (unsigned i = 0; i < 256; i++)
-        words[i] = inw(h.m, 0x1f0);
-    g_assert_cmphex(ide_in(&h, 7), ==, DRDY | DSC);
-}
-
-static void expect_text(const uint16_t *words, unsigned first, unsigned count, const char *text)
-{
-    g_autofree char *padded = g_strdup_printf("%-*s", (int)count * 2, text);
-    for (unsigned i = 0; i < count; i++) {
-        g_assert_cmpint(words[first + i] >> 8, ==, padded[i * 2]);
-        g_assert_cmpint(words[first + i] & 0xff, ==, padded[i * 2 + 1]);
-    }
-}
-
-static void expect_ok(void)
-{
-    g_assert_cmphex(ide_wait(&h), ==, DRDY | DSC);
-    g_assert_true(ide_took_irq(&h));
-    g_assert_cmphex(ide_in(&h, 7), ==, DRDY | DSC);
-}
-
 static void expect_error(uint8_t error)
 {
     g_assert_cmphex(ide_wait(&h), ==, DRDY | DSC | ERR);
     g_assert_true(ide_took_irq(&h));
     g_assert_cmphex(ide_in(&h, 1), ==, error);
     ide_in(&h, 7);
-}
-
-/* ---- IDENTIFY ---- */
-
-static void test_identify(void)
-{
-    uint16_t w[256];
-    uint8_t sum = 0;
-    set_up_with(DISK_BYTES, NULL, "serial=abc,ver=v9,wwn=0x5000c50012345678,rotation_rate=1");
-    identify(w);
-    for (unsigned i = 0; i < 256; i++)
-        sum = (uint8_t)(sum + w[i] + (w[i] >> 8));
-    g_assert_cmphex(sum, ==, 0);
-    g_assert_cmphex(w[255] & 0xff, ==, 0xa5);
-    g_assert_cmphex(w[0], ==, 0x0040);
-    expect_text(w, 10, 10, "abc");
-    expect_text(w, 23, 4, "v9");
-    expect_text(w, 27, 20, "VMRUN HARDDISK");
-    g_assert_cmpuint(w[1], ==, DISK_SECTORS / 1008);
-    g_assert_cmpuint(w[3], ==, 16);
-    g_assert_cmpuint(w[6], ==, 63);
-    g_assert_cmphex(w[47], ==, 0x8010);
-    g_assert_cmphex(w[49], ==, 0x0f00);
-    g_assert_cmphex(w[53], ==, 7);
-    g_assert_cmpuint(w[57] | w[58] << 16, ==, w[54] * w[55] * w[56]);
-    g_assert_cmphex(w[59], ==, 0x0110);
-    g_assert_cmpuint(w[60] | w[61] << 16, ==, DISK_SECTORS);
-    g_assert_cmpuint(w[100] | w[101] << 16, ==, DISK_SECTORS);
-    g_assert_cmphex(w[63], ==, 0x0007);
-    g_assert_cmphex(w[88], ==, 0x203f); /* UDMA 5 selected */
-    g_assert_cmphex(w[82], ==, 0x4068);
-    g_assert_cmphex(w[83], ==, 0x7400);
-    g_assert_cmphex(w[84], ==, 0x4140);
-    g_assert_cmphex(w[85], ==, 0x4068);
-    g_assert_cmphex(w[86], ==, 0x3400);
-    g_assert_cmphex(w[93] & 0xe001, ==, 0x6001);
-    g_assert_cmphex(w[108], ==, 0x5000);
-    g_assert_cmphex(w[111], ==, 0x5678);
-    g_assert_cmphex(w[169], ==, 1);
-    g_assert_cmphex(w[217], ==, 1);
-    ide_teardown(&h);
-}
-
-/* Sizes at the limits of CHS and LBA28. */
-static void test_identify_sizes(void)
-{
-    static const struct {
-        uint64_t sectors;
-        unsigned cylinders, heads, per_track;
-        uint32_t lba28;
-    } rows[] = {
-        {1, 1, 1, 1, 1},
-        {100, 1, 1, 63, 100},
-        {16383ULL * 1008 + 1, 16383, 16, 63, 16383 * 1008 + 1},
-        {0x0fffffff, 16383, 16, 63, 0x0fffffff},
-        {0x10000000, 16383, 16, 63, 0x0fffffff},
-        {0x123456789, 16383, 16, 63, 0x0fffffff},
-    };
-    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
-        uint16_t w[256];
-        set_up_with(rows[i].sectors * 512, NULL, NULL);
-        identify(w);
-        g_assert_cmpuint(w[1], ==, rows[i].cylinders);
-        g_assert_cmpuint(w[3], ==, rows[i].heads);
-        g_assert_cmpuint(w[6], ==, rows[i].per_track);
-        g_assert_cmpuint(w[60] | (uint32_t)w[61] << 16, ==, rows[i].lba28);
-        uint64_t lba48 = w[100] | (uint64_t)w[101] << 16 | (uint64_t)w[102] << 32;
-        g_assert_cmpuint(lba48, ==, rows[i].sectors);
-        expect_text(w, 10, 10, "QM00001");
-        ide_out(&h, 7, 0xf8); /* READ NATIVE MAX ADDRESS */
-        expect_ok();
-        uint32_t last = ide_in(&h, 3) | ide_in(&h, 4) << 8 | ide_in(&h, 5) << 16 |
-                        (uint32_t)(ide_in(&h, 6) & 15) << 24;
-        g_assert_cmpuint(last, ==, MIN(rows[i].sectors - 1, 0x0fffffff));
-        ide_cmd48(&h, 0x27, 0, 0); /* EXT */
-        expect_ok();
-        g_assert_cmphex(ide_in(&h, 3), ==, (uint8_t)(rows[i].sectors - 1));
-        ide_control(&h, 0x80);
-        g_assert_cmphex(ide_in(&h, 4), ==, (uint8_t)((rows[i].sectors - 1) >> 32));
-        ide_teardown(&h);
-    }
-}
-
-static void test_geometry_props(void)
-{
-    uint16_t w[256];
-    set_up_with(DISK_BYTES, NULL, "cyls=32,heads=8,secs=64,model=My Disk");
-    identify(w);
-    g_assert_cmpuint(w[1], ==, 32);
-    g_assert_cmpuint(w[3], ==, 8);
-    g_assert_cmpuint(w[6], ==, 64);
-    expect_text(w, 27, 20, "My Disk");
-    ide_teardown(&h);
 }
 
 /* ---- PIO ---- */
@@ -190,7 +71,7 @@ static void give_pio(const uint8_t *data, unsigned count, unsigned block)
         ide_write_data(&h, data + done * 512, n * 512);
         done += n;
     }
-    expect_ok();
+    ide_expect_ok(&h);
 }
 
 static void test_pio_read(void)
@@ -270,14 +151,14 @@ static void test_multiple(void)
         expect_error(0x04);
     }
     ide_cmd28(&h, 0xc6, 0, 4);
-    expect_ok();
-    identify(w);
+    ide_expect_ok(&h);
+    ide_identify(&h, w);
     g_assert_cmphex(w[59], ==, 0x0104);
     ide_cmd28(&h, 0xc4, 0, 6);
     take_pio(data, 6, 4);
     ide_cmd28(&h, 0xc6, 0, 0); /* disables */
-    expect_ok();
-    identify(w);
+    ide_expect_ok(&h);
+    ide_identify(&h, w);
     g_assert_cmphex(w[59], ==, 0);
     ide_cmd28(&h, 0xc4, 0, 6);
     expect_error(0x04);
@@ -286,16 +167,16 @@ static void test_multiple(void)
     /* A reset brings the default back, unless told to keep settings. */
     ide_control(&h, 4);
     ide_control(&h, 0);
-    identify(w);
+    ide_identify(&h, w);
     g_assert_cmphex(w[59], ==, 0x0110);
     ide_out(&h, 1, 0x66);
     ide_out(&h, 7, 0xef);
-    expect_ok();
+    ide_expect_ok(&h);
     ide_cmd28(&h, 0xc6, 0, 2);
-    expect_ok();
+    ide_expect_ok(&h);
     ide_control(&h, 4);
     ide_control(&h, 0);
-    identify(w);
+    ide_identify(&h, w);
     g_assert_cmphex(w[59], ==, 0x0102);
     ide_teardown(&h);
 }
@@ -334,8 +215,8 @@ static void test_chs(void)
     expect_error(0x10);
     /* Another translation. */
     chs(0x91, 0, 7, 0, 32);
-    expect_ok();
-    identify(w);
+    ide_expect_ok(&h);
+    ide_identify(&h, w);
     g_assert_cmpuint(w[54], ==, DISK_SECTORS / 256);
     g_assert_cmpuint(w[55], ==, 8);
     g_assert_cmpuint(w[56], ==, 32);
@@ -348,11 +229,11 @@ static void test_chs(void)
     chs(0x91, 0, 7, 0, 0);
     expect_error(0x04);
     chs(0x70, 3, 7, 32, 0); /* SEEK */
-    expect_ok();
+    ide_expect_ok(&h);
     chs(0x70, 3, 7, 33, 0);
     expect_error(0x10);
     chs(0x10, 0, 0, 0, 0); /* RECALIBRATE */
-    expect_ok();
+    ide_expect_ok(&h);
     ide_teardown(&h);
 }
 
@@ -428,18 +309,18 @@ static void test_dma(void)
 {
     set_up();
     g_assert_cmphex(dma(0xc8, 100, 0, false, true), ==, BM_INTR);
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_true(pattern_matches(ram(DATA_AT), 100 * 512, 256 * 512));
     g_assert_cmphex(dma(0x25, 3, 4096, true, true), ==, BM_INTR);
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_true(pattern_matches(ram(DATA_AT), 3 * 512, 4096 * 512));
     fill(ram(DATA_AT), 256 * 512, 3);
     g_assert_cmphex(dma(0xcb, 50, 0, false, false), ==, BM_INTR);
-    expect_ok();
+    ide_expect_ok(&h);
     expect_file(ram(DATA_AT), 50, 256);
     fill(ram(DATA_AT), 1000 * 512, 4);
     g_assert_cmphex(dma(0x35, 5000, 1000, true, false), ==, BM_INTR);
-    expect_ok();
+    ide_expect_ok(&h);
     expect_file(ram(DATA_AT), 5000, 1000);
     unsigned before = flush_count();
     fill(ram(DATA_AT), 512, 5);
@@ -515,7 +396,7 @@ static void test_flush(void)
         g_assert_cmphex(ide_alt(&h), ==, BSY | DRDY | DSC);
         g_assert_false(ide_took_irq(&h));
         fault_hold(false);
-        expect_ok();
+        ide_expect_ok(&h);
         g_assert_cmpuint(flush_count(), ==, before + 1);
     }
     ide_cmd28(&h, 0x30, 1, 1);
@@ -550,17 +431,17 @@ static void test_features(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
         features(0x03, modes[i].mode);
         if (modes[i].ok)
-            expect_ok();
+            ide_expect_ok(&h);
         else
             expect_error(0x04);
-        identify(w);
+        ide_identify(&h, w);
         g_assert_cmphex(w[63], ==, modes[i].word63);
         g_assert_cmphex(w[88], ==, modes[i].word88);
     }
     features(0x82, 0); /* write cache off */
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_false(blk_write_cache(blk));
-    identify(w);
+    ide_identify(&h, w);
     g_assert_cmphex(w[85] & 0x20, ==, 0);
     unsigned before = flush_count();
     uint8_t data[512] = {1};
@@ -568,16 +449,16 @@ static void test_features(void)
     give_pio(data, 1, 1);
     g_assert_cmpuint(flush_count(), ==, before + 1);
     features(0x02, 0);
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_true(blk_write_cache(blk));
-    identify(w);
+    ide_identify(&h, w);
     g_assert_cmphex(w[85] & 0x20, ==, 0x20);
     features(0x55, 0); /* look-ahead off and on */
-    expect_ok();
-    identify(w);
+    ide_expect_ok(&h);
+    ide_identify(&h, w);
     g_assert_cmphex(w[85] & 0x40, ==, 0);
     features(0xaa, 0);
-    expect_ok();
+    ide_expect_ok(&h);
     features(0x05, 1); /* advanced power management */
     expect_error(0x04);
     ide_teardown(&h);
@@ -587,7 +468,7 @@ static uint8_t power_mode(void)
 {
     ide_out(&h, 2, 0x55);
     ide_out(&h, 7, 0xe5);
-    expect_ok();
+    ide_expect_ok(&h);
     return ide_in(&h, 2);
 }
 
@@ -597,18 +478,18 @@ static void test_power(void)
     set_up();
     g_assert_cmphex(power_mode(), ==, 0xff);
     ide_out(&h, 7, 0xe0);
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_cmphex(power_mode(), ==, 0);
     ide_cmd28(&h, 0x20, 0, 1);
     take_pio(data, 1, 1);
     g_assert_cmphex(power_mode(), ==, 0xff);
     ide_out(&h, 7, 0xe2);
-    expect_ok();
+    ide_expect_ok(&h);
     ide_out(&h, 7, 0xe1);
-    expect_ok();
+    ide_expect_ok(&h);
     g_assert_cmphex(power_mode(), ==, 0xff);
     ide_out(&h, 7, 0xe6); /* SLEEP: only a reset wakes it */
-    expect_ok();
+    ide_expect_ok(&h);
     ide_out(&h, 7, 0xec);
     g_assert_cmphex(ide_alt(&h), ==, DRDY | DSC);
     g_assert_false(ide_took_irq(&h));
@@ -622,9 +503,9 @@ static void test_verify(void)
 {
     set_up();
     ide_cmd28(&h, 0x40, 10, 0);
-    expect_ok();
+    ide_expect_ok(&h);
     ide_cmd48(&h, 0x42, 0, 16384);
-    expect_ok();
+    ide_expect_ok(&h);
     fault_read(EIO, 700 * 512, 701 * 512);
     ide_cmd48(&h, 0x42, 500, 1000);
     expect_error(0x40);
@@ -727,7 +608,7 @@ static void test_read_errors(void)
     g_assert_cmpuint(ide_in(&h, 3), ==, 30);
     fault_read(0, 0, 0);
     g_assert_cmphex(dma(0xc8, 0, 64, false, true), ==, BM_INTR);
-    expect_ok();
+    ide_expect_ok(&h);
     ide_teardown(&h);
 }
 
@@ -826,9 +707,6 @@ static void test_stop(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/disk/identify", test_identify);
-    g_test_add_func("/disk/identify-sizes", test_identify_sizes);
-    g_test_add_func("/disk/geometry-props", test_geometry_props);
     g_test_add_func("/disk/pio-read", test_pio_read);
     g_test_add_func("/disk/pio-write", test_pio_write);
     g_test_add_func("/disk/multiple", test_multiple);
