@@ -133,6 +133,13 @@ int qcow2_flush(BlkNode *node)
     return qcow2_commit(qcow2(node), true);
 }
 
+/* What the last commit freed is not written yet; left so, it would leak. */
+int qcow2_finish(BlkNode *node)
+{
+    Qcow2 *q = qcow2(node);
+    return q->refcounts.dirty ? qcow2_commit(q, true) : 0;
+}
+
 int qcow2_balance(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);

@@ -438,6 +438,7 @@ const BlkFormat qcow2_format = {
     .backing_format = true,
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .finish = qcow2_finish,
     .close = qcow2_close,
     .map = qcow2_map,
     .alloc = qcow2_alloc,

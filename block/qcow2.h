@@ -207,6 +207,7 @@ int qcow2_begin_writing(Qcow2 *q);
 /* Writes what has changed, in order; durable: what was written before survives a power cut. (co) */
 int qcow2_commit(Qcow2 *q, bool durable);
 int qcow2_flush(BlkNode *node);
+int qcow2_finish(BlkNode *node);
 /* Forgets all pages: something wrote tables past the caches. Nothing is dirty. */
 void qcow2_drop_caches(Qcow2 *q);
 int qcow2_balance(BlkNode *node);

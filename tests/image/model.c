@@ -138,6 +138,15 @@ bool model_verify_cut(const Model *model, BlkNode *node, unsigned length, uint64
     return verify(model, node, certain, length, where);
 }
 
+void model_settle(Model *model)
+{
+    Flush all = {.begun = ++model->time, .completed = 0};
+    g_array_append_val(model->flushes, all);
+    for (uint64_t i = 0; i < model->sectors; i++)
+        for (unsigned j = 0; j < model->history[i]->len; j++)
+            g_array_index(model->history[i], Version, j).begun = 0;
+}
+
 /* ---- Work ---- */
 
 typedef struct Pool {
@@ -172,9 +181,9 @@ static Action pick_action(Pool *p)
         return DO_ZERO;
     if (r < 5 && p->work->discard)
         return DO_DISCARD;
-    if (r < 7 && p->work->compressed)
+    if (r < 5 + 2 * p->work->compressed)
         return DO_COMPRESSED;
-    return r < 10 ? DO_READ : DO_WRITE;
+    return r % 4 ? DO_WRITE : DO_READ;
 }
 
 /* A range that no other task is busy with; count 0 if none was found. */

@@ -16,7 +16,8 @@ typedef struct Model Model;
 typedef struct Work {
     unsigned operations, workers;
     unsigned max_sectors; /* of one request */
-    bool compressed, discard, zero, flush;
+    unsigned compressed;  /* eighths of the requests, up to 4 */
+    bool discard, zero, flush;
     bool may_fail; /* requests may fail: a fault is armed */
 } Work;
 
@@ -26,6 +27,8 @@ void model_free(Model *model);
 /* Sectors of a base image as model_new() expects them. */
 void model_fill_base(GByteArray *data, uint64_t sectors);
 
+/* What is done now is certain, whatever happens: a new record begins. */
+void model_settle(Model *model);
 /* Does random work on the node with several coroutines, checking what is read; log may be NULL. */
 void model_work(Model *model, BlkNode *node, const Work *work, uint64_t *random,
                 const MemFile *recorded);

@@ -12,6 +12,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
 
 #include "memfile.h"
 #include "model.h"
@@ -20,21 +23,30 @@
 typedef struct Shape {
     const char *name, *format, *options;
     uint64_t size;
-    uint64_t base; /* bytes of a backing file; 0: none */
-    bool compressed;
+    uint64_t base;       /* bytes of a backing file; 0: none */
+    unsigned compressed; /* eighths of the requests */
     unsigned operations;
+    unsigned max_sectors; /* of a request; 0: 48 */
+    bool discard;         /* discard=unmap */
+    bool snapshot;        /* an internal one is taken half way, by qemu-img */
 } Shape;
 
 static const Shape shapes[] = {
-    {"v3-4k", "qcow2", "cluster_size=4k", 1u << 20, 0, false, 120},
-    {"v3-512", "qcow2", "cluster_size=512,refcount_bits=64", 300u << 10, 0, true, 120},
-    {"v3-64k", "qcow2", "cluster_size=64k", 8u << 20, 0, false, 120},
-    {"v3-backing", "qcow2", "cluster_size=4k,refcount_bits=8", 1u << 20, 700u << 10, true, 120},
-    {"v3-1bit", "qcow2", "cluster_size=1k,refcount_bits=1", 512u << 10, 100u << 10, true, 120},
-    {"v2-4k", "qcow2", "cluster_size=4k,compat=0.10", 1u << 20, 0, true, 120},
-    {"v2-backing", "qcow2", "cluster_size=2k,compat=0.10", 512u << 10, 512u << 10, false, 120},
-    {"qcow", "qcow", NULL, 1u << 20, 0, true, 120},
-    {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, false, 120},
+    {"v3-4k", "qcow2", "cluster_size=4k", 1u << 20, 0, 0, 120, 48, true},
+    {"v3-512", "qcow2", "cluster_size=512,refcount_bits=64", 300u << 10, 0, 1, 120},
+    {"v3-64k", "qcow2", "cluster_size=64k", 8u << 20, 0, 0, 120, 48, true},
+    {"v3-backing", "qcow2", "cluster_size=4k,refcount_bits=8", 1u << 20, 700u << 10, 1, 120},
+    {"v3-1bit", "qcow2", "cluster_size=1k,refcount_bits=1", 512u << 10, 100u << 10, 1, 120},
+    {"v2-4k", "qcow2", "cluster_size=4k,compat=0.10", 1u << 20, 0, 1, 120},
+    {"v2-backing", "qcow2", "cluster_size=2k,compat=0.10", 512u << 10, 512u << 10, 0, 120, 48,
+     true},
+    {"v3-growth", "qcow2", "cluster_size=512,refcount_bits=64", 4u << 20, 0, 0, 60, 1024},
+    {"v3-tables", "qcow2", "cluster_size=1k", 4u << 20, 0, 0, 250, 24},
+    {"v3-packed", "qcow2", "cluster_size=4k", 48u << 10, 0, 2, 300, 8},
+    {"v3-snapshot", "qcow2", "cluster_size=512", 200u << 10, 0, 1, 150, 16, true, true},
+    {"v2-snapshot", "qcow2", "cluster_size=1k,compat=0.10", 400u << 10, 0, 1, 120, 48, false, true},
+    {"qcow", "qcow", NULL, 8u << 20, 0, 1, 120},
+    {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, 0, 120},
 };
 
 static CoSched *sched;
@@ -87,7 +99,7 @@ static void add_base(const Shape *s, BlkNode *node)
 static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
 {
     NodeMode mode = {.no_backing = true,
-                     .discard = true,
+                     .discard = s->discard,
                      .file = {.writable = true},
                      .l2_cache = 1024,
                      .refcount_cache = 1024};
@@ -127,7 +139,7 @@ static Work work_of(const Shape *s, bool may_fail)
 {
     return (Work){.operations = s->operations,
                   .workers = 4,
-                  .max_sectors = 48,
+                  .max_sectors = s->max_sectors ? s->max_sectors : 48,
                   .compressed = s->compressed,
                   .discard = true,
                   .zero = true,
@@ -156,6 +168,35 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
     node_abandon(node);
 }
 
+/* Fills the image, and lets qemu-img take a snapshot of it: all clusters are shared then. */
+static GByteArray *take_snapshot(const Shape *s, GByteArray *image, Model *model, uint64_t *random)
+{
+    MemFile *file;
+    char *name = NULL, *data;
+    gsize bytes;
+    int status = -1;
+    Work work = work_of(s, false);
+    BlkNode *node = open_image(s, image, &file);
+    model_work(model, node, &work, random, NULL);
+    g_assert_cmpint(node_flush(node), ==, 0);
+    g_assert_cmpint(node->fmt->finish(node), ==, 0);
+    int fd = g_file_open_tmp("powercut-XXXXXX", &name, NULL);
+    g_assert_true(g_file_set_contents(name, (char *)file->data->data, file->data->len, NULL));
+    close(fd);
+    node_close(node);
+    const char *argv[] = {"qemu-img", "snapshot", "-c", "s", name, NULL};
+    g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL,
+                 &status, NULL);
+    g_assert_true(g_file_get_contents(name, &data, &bytes, NULL));
+    g_unlink(name);
+    g_free(name);
+    GByteArray *result = g_byte_array_new_take((guint8 *)data, bytes);
+    if (status == 0)
+        return result;
+    g_byte_array_unref(result);
+    return NULL;
+}
+
 static void test_power_cut(gconstpointer data)
 {
     const Shape *s = data;
@@ -164,6 +205,14 @@ static void test_power_cut(gconstpointer data)
     GByteArray *before = new_image(s, NULL);
     Model *model = model_new(s->size / 512, s->base / 512);
     Work work = work_of(s, false);
+    if (s->snapshot)
+        before = take_snapshot(s, before, model, &random);
+    if (!before) {
+        g_test_skip("no qemu-img");
+        model_free(model);
+        return;
+    }
+    model_settle(model);
     BlkNode *node = open_image(s, copy_of(before), &file);
     g_assert_nonnull(node);
     memfile_record(file);
@@ -265,7 +314,7 @@ static void test_faults(gconstpointer data)
         while (n < 400 && run_fault(s, image, &faults[i], n))
             n++;
         g_test_message("%s: %u places", faults[i].name, n);
-        g_assert_cmpuint(n, >, 0);
+        g_assert_true(n > 0 || faults[i].kinds == FAIL_READ);
     }
     g_byte_array_unref(image);
 }
@@ -287,7 +336,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
         add("power-cut", &shapes[i], test_power_cut);
         add("create-cut", &shapes[i], test_create_cut);
-        add("faults", &shapes[i], test_faults);
+        if (!shapes[i].snapshot)
+            add("faults", &shapes[i], test_faults);
     }
     int result = g_test_run();
     g_test_message("%u cuts", cuts_tried);
