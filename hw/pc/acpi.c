@@ -228,10 +228,7 @@ static uint32_t build_fadt(GByteArray *out, GByteArray *loader, uint32_t facs, u
     put(out, 0x32, 1);  /* RTC century */
     put(out, 3, 2);     /* boot flags: ISA devices, 8042 */
     put(out, 0, 1);
-    put(out,
-        FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC |
-            FADT_RESET_REG,
-        4);
+    put(out, FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG, 4);
     put_port(out, 8, RESET_PORT);
     put(out, RESET_VALUE, 1);
     put_zeroes(out, 3);
