@@ -87,10 +87,15 @@ static void look(FloppyDrive *drive)
         return;
     uint64_t size = blk_size(drive->blk);
     drive->format = find_format(size);
-    if (format_bytes(drive->format) != size)
-        report_warn("floppy '%s': %" G_GUINT64_FORMAT
-                    " bytes is no size of a diskette; taken for one of %" G_GUINT64_FORMAT,
-                    blk_id(drive->blk), size, format_bytes(drive->format));
+    uint64_t bytes = format_bytes(drive->format);
+    if (bytes < size)
+        report_warn("floppy '%s': %" G_GUINT64_FORMAT " bytes are more than a diskette has; the "
+                    "guest sees the first %" G_GUINT64_FORMAT,
+                    blk_id(drive->blk), size, bytes);
+    else if (bytes > size)
+        log_printf(LOG_BLOCK,
+                   "fdc: %s: the image ends before the format's %" G_GUINT64_FORMAT " bytes",
+                   blk_id(drive->blk), bytes);
 }
 
 void floppy_init(FloppyDrive *drive, Blk *blk, FloppyType type)
