@@ -347,10 +347,12 @@ static void test_dma_longest(void)
 /* Written through qcow2, closed, opened and read back. */
 static void test_qcow2(void)
 {
-    g_autofree char *image = g_build_filename(g_get_tmp_dir(), "vmrun-test-ide.qcow2", NULL);
+    g_autofree char *folder = g_dir_make_tmp("vmrun-qcow2-XXXXXX", NULL);
+    g_autofree char *image = g_build_filename(folder, "disk.qcow2", NULL);
     g_autofree char *command = g_strdup_printf("qemu-img create -q -f qcow2 %s 64M", image);
     int status = 1;
     if (!g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) || status) {
+        remove(folder);
         g_test_skip("qemu-img is not installed");
         return;
     }
@@ -377,6 +379,7 @@ static void test_qcow2(void)
     g_assert_true(g_spawn_command_line_sync(check, NULL, NULL, &status, NULL));
     g_assert_cmpint(status, ==, 0);
     remove(image);
+    remove(folder);
 }
 
 /* ---- Other commands ---- */
