@@ -59,6 +59,7 @@ static struct {
     const CpuEngine *engine;
     pthread_cond_t changed; /* with the main lock: a CPU stopped, went, ended, or did its work */
     bool paused;
+    void (*debugger)(Vcpu *cpu);
 } set;
 
 static __thread Vcpu *this_cpu;
@@ -145,6 +146,14 @@ static void stop_on_failure(void *opaque)
     machine_pause(opaque, MACHINE_INTERNAL_ERROR);
 }
 
+static void stop_for_debugger(void *opaque)
+{
+    Vcpu *cpu = opaque;
+    machine_pause(cpu->machine, MACHINE_PAUSED);
+    if (set.debugger)
+        set.debugger(cpu);
+}
+
 static void vcpu_loop(Vcpu *cpu)
 {
     while (vcpu_serve(cpu)) {
@@ -161,6 +170,10 @@ static void vcpu_loop(Vcpu *cpu)
             break;
         case RUN_FAILED:
             loop_post(cpu->machine->loop, stop_on_failure, cpu->machine);
+            vcpu_sleep(cpu, VCPU_REQ_CONTROL);
+            break;
+        case RUN_DEBUG:
+            loop_post(cpu->machine->loop, stop_for_debugger, cpu);
             vcpu_sleep(cpu, VCPU_REQ_CONTROL);
             break;
         }
@@ -229,7 +242,8 @@ static void resume_all(Machine *machine)
     if (set.engine->pause_changed && all_stopped(machine))
         set.engine->pause_changed(machine, false);
     for (unsigned i = 0; i < machine->cpu_count; i++)
-        vcpu_take(machine->cpus[i], VCPU_REQ_STOP);
+        if (!machine->cpus[i]->held)
+            vcpu_take(machine->cpus[i], VCPU_REQ_STOP);
     pthread_cond_broadcast(&set.changed);
 }
 
@@ -461,4 +475,34 @@ bool vcpu_set_state(Vcpu *cpu, const CpuState *state)
 {
     StateWork work = {.in = state};
     return run_state_work(cpu, &work);
+}
+
+/* ---- Debuggers ---- */
+
+typedef struct DebugWork {
+    const DebugState *state;
+    bool ok;
+} DebugWork;
+
+static void transfer_debug(Vcpu *cpu, void *opaque)
+{
+    DebugWork *work = opaque;
+    work->ok = set.engine->set_debug(cpu, work->state);
+}
+
+bool vcpu_set_debug(Vcpu *cpu, const DebugState *state)
+{
+    DebugWork work = {.state = state};
+    if (!set.engine->set_debug)
+        return false;
+    if (cpu->stopped)
+        transfer_debug(cpu, &work);
+    else
+        vcpu_run_on(cpu, transfer_debug, &work);
+    return work.ok;
+}
+
+void vcpu_set_debugger(void (*stopped)(Vcpu *cpu))
+{
+    set.debugger = stopped;
 }

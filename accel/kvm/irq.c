@@ -10,6 +10,8 @@
 #include "kvm_private.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <string.h>
 
 #include "util/log.h"
 
@@ -22,6 +24,10 @@ enum {
 static void msi_send(Machine *machine, uint64_t address, uint32_t data)
 {
     KvmVm *vm = kvm_vm(machine);
+    log_printf(LOG_INT, "kvm: message 0x%" PRIx64 " 0x%x", address, data);
+    /* Only the IOAPIC sends these, and it does so with the main lock held. */
+    if ((data & MSI_DATA_LEVEL) && loop_locked(machine->loop))
+        kvm_eoi_await(vm, (uint8_t)data);
     struct kvm_msi msi = {
         .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data};
     int result = kvm_ioctl(vm->vm_fd, KVM_SIGNAL_MSI, &msi);
@@ -94,6 +100,8 @@ void kvm_routes_reset(KvmVm *vm)
     if (changed)
         set_routes(vm);
     pthread_mutex_unlock(&vm->route_lock);
+    memset(vm->eoi_waiting, 0, sizeof(vm->eoi_waiting));
+    memset(vm->eoi_suspect, 0, sizeof(vm->eoi_suspect));
 }
 
 /* ---- irqfd ---- */
@@ -164,15 +172,6 @@ void kvm_irq_hooks(EngineHooks *hooks)
 
 /* ---- In the CPU's thread ---- */
 
-void kvm_eoi(KvmVm *vm, uint8_t vector)
-{
-    Machine *machine = vm->machine;
-    bool entered = loop_enter(machine->loop);
-    if (machine->ioapic_eoi)
-        machine->ioapic_eoi(machine, vector);
-    loop_leave(machine->loop, entered);
-}
-
 void kvm_inject_pic(KvmCpu *k)
 {
     Machine *machine = k->vm->machine;
@@ -181,6 +180,7 @@ void kvm_inject_pic(KvmCpu *k)
         int vector = machine->pic_ack ? machine->pic_ack(machine) : -1;
         loop_leave(machine->loop, entered);
         if (vector >= 0) {
+            log_printf(LOG_INT, "kvm: 8259 interrupt, vector 0x%02x", (unsigned)vector);
             struct kvm_interrupt interrupt = {.irq = (uint32_t)vector};
             int result = kvm_ioctl(k->fd, KVM_INTERRUPT, &interrupt);
             if (result < 0)

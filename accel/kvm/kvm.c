@@ -39,7 +39,8 @@ int kvm_ioctl_value(int fd, unsigned long request, unsigned long value)
 
 int kvm_check(int fd, int capability)
 {
-    return MAX(0, kvm_ioctl_value(fd, KVM_CHECK_EXTENSION, (unsigned long)capability));
+    int result = kvm_ioctl_value(fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
+    return result > 0 ? result : 0;
 }
 
 /* ---- Why KVM cannot be used ---- */
@@ -212,7 +213,7 @@ static void read_capabilities(KvmVm *vm)
     vm->has_ioeventfd_any = kvm_check(vm->fd, KVM_CAP_IOEVENTFD_ANY_LENGTH);
     vm->has_clock_control = kvm_check(vm->fd, KVM_CAP_KVMCLOCK_CTRL);
     vm->max_slots = (unsigned)kvm_check(vm->fd, KVM_CAP_NR_MEMSLOTS);
-    vm->max_cpus = (unsigned)MAX(kvm_check(vm->fd, KVM_CAP_MAX_VCPUS), 1);
+    vm->max_cpus = (unsigned)kvm_check(vm->fd, KVM_CAP_MAX_VCPUS);
 }
 
 static KvmVm *vm_new(Machine *machine)
@@ -225,6 +226,7 @@ static KvmVm *vm_new(Machine *machine)
     vm->doorbells = g_array_new(FALSE, FALSE, sizeof(KvmDoorbell));
     vm->zones = g_array_new(FALSE, FALSE, sizeof(KvmZone));
     vm->routes = g_array_new(FALSE, FALSE, sizeof(KvmRoute));
+    vm->patches = g_array_new(FALSE, FALSE, sizeof(KvmPatch));
     pthread_mutex_init(&vm->park_lock, NULL);
     pthread_cond_init(&vm->park_changed, NULL);
     pthread_mutex_init(&vm->route_lock, NULL);
@@ -245,6 +247,7 @@ static void vm_free(KvmVm *vm)
     g_array_free(vm->doorbells, TRUE);
     g_array_free(vm->zones, TRUE);
     g_array_free(vm->routes, TRUE);
+    g_array_free(vm->patches, TRUE);
     if (vm->cpuid)
         g_array_free(vm->cpuid, TRUE);
     g_free(vm->msr_index);
@@ -281,6 +284,7 @@ static bool kvm_init(Machine *machine, const EngineConfig *config, GError **erro
         vm_free(vm);
         return false;
     }
+    kvm_eoi_init(vm);
     kvm_irq_hooks(&machine->hooks);
     machine->hooks.dirty_sync = kvm_dirty_sync;
     as_add_listener(&machine->mem, kvm_memory_changed, vm);
@@ -293,6 +297,7 @@ static void kvm_fini(Machine *machine)
     KvmVm *vm = kvm_vm(machine);
     as_remove_listener(&machine->mem, kvm_memory_changed, vm);
     as_remove_listener(&machine->io, kvm_ports_changed, vm);
+    kvm_eoi_fini(vm);
     vm_free(vm);
 }
 
@@ -365,5 +370,6 @@ const CpuEngine kvm_engine = {
     .cpu_fini = kvm_cpu_fini,
     .fini = kvm_fini,
     .pause_changed = kvm_pause_changed,
+    .set_debug = kvm_set_debug,
     .describe = kvm_describe,
 };

@@ -5,10 +5,11 @@
  *   kvm.c       probe, VM, capabilities, the engine's record
  *   slots.c     guest memory: FlatView -> memory slots, dirty log
  *   doorbell.c  ioeventfd, coalesced MMIO
- *   irq.c       MSI, IOAPIC routes, irqfd, 8259 interrupts
+ *   irq.c       MSI, IOAPIC routes, irqfd, 8259 interrupts;  eoi.c  level interrupts' ends
  *   cpuid.c     CPU model -> KVM_SET_CPUID2
  *   run.c       entering the guest, exits, kicks
  *   rescue.c    what KVM cannot execute
+ *   debug.c     breakpoints and single step
  *   state.c     registers;  msr.c  model-specific registers
  *   clock.c     kvmclock over a pause
  */
@@ -19,6 +20,7 @@
 #include <pthread.h>
 
 #include "accel/engine.h"
+#include "util/timer.h"
 
 #define KVM_IOAPIC_PINS 24
 
@@ -50,6 +52,12 @@ typedef struct KvmRoute {
     int fd; /* -1: free */
 } KvmRoute;
 
+/* An INT3 of the debugger's in guest memory. */
+typedef struct KvmPatch {
+    uint64_t address, physical;
+    uint8_t byte; /* what stood there */
+} KvmPatch;
+
 typedef struct KvmVm {
     Machine *machine;
     int fd, vm_fd;
@@ -80,6 +88,12 @@ typedef struct KvmVm {
     } pins[KVM_IOAPIC_PINS];
     GArray *routes;  /* of KvmRoute */
     bool msi_failed; /* reported already */
+    GArray *patches; /* of KvmPatch; all CPUs stopped */
+    /* Level interrupts whose EOI is outstanding, bit maps of vectors; main lock. */
+    uint32_t eoi_waiting[8], eoi_suspect[8];
+    Timer eoi_timer;
+    int64_t eoi_delay;
+    bool eoi_late;
     /* kvmclock at the last pause. */
     bool clock_valid;
     struct kvm_clock_data clock;
@@ -102,6 +116,7 @@ typedef struct KvmCpu {
     uint32_t seen;     /* requests that the guest may run with: INTR while its window is awaited */
     bool io_pending;   /* the instruction of the last exit completes at the next entry */
     bool fresh;        /* still as KVM created it */
+    struct kvm_guest_debug debug; /* what a debugger wants, as KVM knows it */
 } KvmCpu;
 
 static inline KvmVm *kvm_vm(const Machine *machine)
@@ -137,8 +152,15 @@ void kvm_irq_hooks(EngineHooks *hooks);
 /* Own thread, outside the guest: gives the guest an 8259 interrupt if it can take it, else asks for
  * the exit at which it can. */
 void kvm_inject_pic(KvmCpu *k);
-void kvm_eoi(KvmVm *vm, uint8_t vector);
+/* No level pins, no outstanding EOIs: at a machine reset; main lock. */
 void kvm_routes_reset(KvmVm *vm);
+
+/* eoi.c: main lock, but for kvm_eoi(), which takes it. */
+void kvm_eoi_init(KvmVm *vm);
+void kvm_eoi_fini(KvmVm *vm);
+/* A level interrupt was sent. */
+void kvm_eoi_await(KvmVm *vm, uint8_t vector);
+void kvm_eoi(KvmVm *vm, uint8_t vector);
 
 /* cpuid.c */
 bool kvm_cpuid_init(KvmVm *vm, const EngineConfig *config, GError **error);
@@ -156,6 +178,10 @@ void kvm_unpark(KvmVm *vm);
 RunResult kvm_rescue(KvmCpu *k);
 /* Stops the machine with the CPU's registers; why is a sentence. */
 RunResult kvm_give_up(KvmCpu *k, const char *why);
+
+/* debug.c */
+bool kvm_set_debug(Vcpu *cpu, const DebugState *state);
+RunResult kvm_debug_exit(KvmCpu *k);
 
 /* state.c */
 bool kvm_pull(Vcpu *cpu, CpuState *state);

@@ -193,6 +193,8 @@ static RunResult handle_exit(KvmCpu *k)
         return on_entry_failure(k);
     case KVM_EXIT_INTERNAL_ERROR:
         return on_internal_error(k);
+    case KVM_EXIT_DEBUG:
+        return kvm_debug_exit(k);
     default: {
         g_autofree char *why = g_strdup_printf(
             "KVM came back with exit reason %u, which vmrun does not know", run->exit_reason);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Breakpoints, watchpoints and single step by KVM_SET_GUEST_DEBUG.  (Linux
+ * Documentation/virt/kvm/api.rst, 4.87; Intel SDM vol. 3, 17.2.)
+ *
+ * Points go into the processor's four debug registers, watchpoints and hardware breakpoints first.
+ * Breakpoints that find none free are INT3 instructions in the guest's memory.
+ */
+#include "kvm_private.h"
+
+#include "util/log.h"
+
+enum { DR6_STEP = 1 << 14, DR7_ONE = 1 << 10, INT3 = 0xcc, VECTOR_DB = 1, VECTOR_BP = 3 };
+enum { REGISTERS = 4 };
+
+static bool read_guest(void *opaque, uint64_t addr, void *buf, unsigned length)
+{
+    Machine *machine = opaque;
+    return dma_read(&machine->mem, addr, buf, length) == MEM_OK;
+}
+
+/* ---- INT3 in memory ---- */
+
+static KvmPatch *find_patch(KvmVm *vm, uint64_t address)
+{
+    for (unsigned i = 0; i < vm->patches->len; i++) {
+        KvmPatch *patch = &g_array_index(vm->patches, KvmPatch, i);
+        if (patch->address == address)
+            return patch;
+    }
+    return NULL;
+}
+
+static bool add_patch(KvmCpu *k, uint64_t address)
+{
+    AddressSpace *mem = &k->vm->machine->mem;
+    const uint8_t int3 = INT3;
+    KvmPatch patch = {.address = address};
+    if (find_patch(k->vm, address))
+        return true;
+    g_autofree CpuState *state = g_new0(CpuState, 1);
+    if (!kvm_pull(k->cpu, state) ||
+        !cpu_state_translate(state, address, &patch.physical, read_guest, k->vm->machine) ||
+        dma_read(mem, patch.physical, &patch.byte, 1) != MEM_OK ||
+        dma_write(mem, patch.physical, &int3, 1) != MEM_OK)
+        return false;
+    g_array_append_val(k->vm->patches, patch);
+    return true;
+}
+
+static void remove_patch(KvmVm *vm, unsigned i)
+{
+    const KvmPatch *patch = &g_array_index(vm->patches, KvmPatch, i);
+    uint8_t byte;
+    /* The guest may have loaded something else there. */
+    if (dma_read(&vm->machine->mem, patch->physical, &byte, 1) == MEM_OK && byte == INT3)
+        dma_write(&vm->machine->mem, patch->physical, &patch->byte, 1);
+    g_array_remove_index_fast(vm->patches, i);
+}
+
+/* ---- Debug registers ---- */
+
+typedef struct Plan {
+    struct kvm_guest_debug debug;
+    unsigned used;
+    uint64_t int3[DEBUG_POINTS_MAX];
+    unsigned int3_count;
+} Plan;
+
+static bool take_register(Plan *plan, uint64_t address, unsigned length, unsigned type)
+{
+    static const uint8_t lengths[9] = {[1] = 0, [2] = 1, [4] = 3, [8] = 2};
+    unsigned n = plan->used;
+    if (n == REGISTERS)
+        return false;
+    plan->used++;
+    plan->debug.control |= KVM_GUESTDBG_USE_HW_BP;
+    plan->debug.arch.debugreg[n] = address;
+    plan->debug.arch.debugreg[7] |=
+        DR7_ONE | 2ULL << n * 2 | (uint64_t)(type | lengths[length] << 2) << (16 + n * 4);
+    return true;
+}
+
+/* Debug registers watch 1, 2, 4 or 8 aligned bytes; other ranges take several. */
+static bool watch(Plan *plan, const DebugPoint *point)
+{
+    unsigned type = point->kind == DEBUG_WRITE ? 1 : 3;
+    uint64_t address = point->address, left = point->length;
+    while (left) {
+        unsigned length = 8;
+        while (length > left || address % length)
+            length /= 2;
+        if (!take_register(plan, address, length, type))
+            return false;
+        address += length;
+        left -= length;
+    }
+    return true;
+}
+
+static bool make_plan(Plan *plan, const DebugState *state)
+{
+    plan->debug.control = state->single_step ? KVM_GUESTDBG_SINGLESTEP : 0;
+    for (unsigned i = 0; i < state->count; i++) {
+        const DebugPoint *point = &state->points[i];
+        if (point->kind == DEBUG_HW_BREAK ? !take_register(plan, point->address, 1, 0)
+                                          : point->kind != DEBUG_BREAK && !watch(plan, point))
+            return false;
+    }
+    for (unsigned i = 0; i < state->count && i < DEBUG_POINTS_MAX; i++)
+        if (state->points[i].kind == DEBUG_BREAK &&
+            !take_register(plan, state->points[i].address, 1, 0)) {
+            plan->debug.control |= KVM_GUESTDBG_USE_SW_BP;
+            plan->int3[plan->int3_count++] = state->points[i].address;
+        }
+    if (plan->debug.control)
+        plan->debug.control |= KVM_GUESTDBG_ENABLE;
+    return true;
+}
+
+static bool wanted(const Plan *plan, uint64_t address)
+{
+    for (unsigned i = 0; i < plan->int3_count; i++)
+        if (plan->int3[i] == address)
+            return true;
+    return false;
+}
+
+static bool carry_out(KvmCpu *k, Plan *plan)
+{
+    KvmVm *vm = k->vm;
+    for (unsigned i = vm->patches->len; i-- > 0;)
+        if (!wanted(plan, g_array_index(vm->patches, KvmPatch, i).address))
+            remove_patch(vm, i);
+    for (unsigned i = 0; i < plan->int3_count; i++)
+        if (!add_patch(k, plan->int3[i]))
+            return false;
+#ifdef KVM_GUESTDBG_BLOCKIRQ
+    if (plan->debug.control & KVM_GUESTDBG_SINGLESTEP &&
+        kvm_check(vm->fd, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ)
+        plan->debug.control |= KVM_GUESTDBG_BLOCKIRQ;
+#endif
+    k->debug = plan->debug;
+    return kvm_ioctl(k->fd, KVM_SET_GUEST_DEBUG, &k->debug) >= 0;
+}
+
+bool kvm_set_debug(Vcpu *cpu, const DebugState *state)
+{
+    KvmCpu *k = cpu->engine;
+    g_autofree Plan *plan = g_new0(Plan, 1);
+    if (make_plan(plan, state) && carry_out(k, plan))
+        return true;
+    memset(plan, 0, sizeof(*plan));
+    carry_out(k, plan);
+    return false;
+}
+
+/* ---- The exit ---- */
+
+static RunResult stop(KvmCpu *k, DebugStop why, uint64_t address)
+{
+    k->cpu->debug_stop = why;
+    k->cpu->debug_address = address;
+    return RUN_DEBUG;
+}
+
+/* An exception that the guest made for itself. */
+static RunResult give_back(KvmCpu *k, unsigned vector)
+{
+    struct kvm_vcpu_events events;
+    if (kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+        return kvm_give_up(k, "the state of its events cannot be read");
+    events.exception.injected = 1;
+    events.exception.nr = (uint8_t)vector;
+    events.exception.has_error_code = 0;
+    if (kvm_ioctl(k->fd, KVM_SET_VCPU_EVENTS, &events) < 0)
+        return kvm_give_up(k, "a debug exception cannot be given back to the guest");
+    return RUN_AGAIN;
+}
+
+RunResult kvm_debug_exit(KvmCpu *k)
+{
+    const struct kvm_debug_exit_arch *exit = &k->run->debug.arch;
+    if (exit->exception == VECTOR_BP)
+        return find_patch(k->vm, exit->pc) ? stop(k, STOP_BREAK, exit->pc)
+                                           : give_back(k, VECTOR_BP);
+    if (k->debug.control & KVM_GUESTDBG_USE_HW_BP)
+        for (unsigned n = 0; n < REGISTERS; n++) {
+            uint64_t dr7 = k->debug.arch.debugreg[7];
+            if (!(exit->dr6 & 1u << n) || !(dr7 & 2ULL << n * 2))
+                continue;
+            unsigned type = dr7 >> (16 + n * 4) & 3;
+            return stop(k,
+                        type == 0   ? STOP_BREAK
+                        : type == 1 ? STOP_WRITE
+                                    : STOP_ACCESS,
+                        k->debug.arch.debugreg[n]);
+        }
+    if (k->debug.control & KVM_GUESTDBG_SINGLESTEP && exit->dr6 & DR6_STEP)
+        return stop(k, STOP_STEP, 0);
+    return give_back(k, VECTOR_DB);
+}

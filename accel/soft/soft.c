@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The software engine: guest code run by vmrun's own processor (include/cpu/cpu.h), with a local
+ * APIC in userspace for each CPU.
+ *
+ * The interpreter looks at Vcpu.requests at each block of code, so there is nothing to kick.  The
+ * APIC belongs to the main loop: acknowledging an interrupt takes the main lock, testing for one
+ * does not.
+ */
+#include <x86intrin.h>
+
+#include "accel/engine.h"
+#include "cpu/cpu.h"
+#include "hw/intc/lapic.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/timer.h"
+
+/* Instructions between two looks at what only the generic thread serves. */
+#define BUDGET 10000000
+
+typedef struct Soft {
+    GArray *cpuid; /* of CpuidEntry, for APIC id 0 */
+    uint64_t tsc_hz;
+} Soft;
+
+typedef struct SoftCpu {
+    Cpu *cpu;
+    uint64_t tsc_offset; /* guest's = host's + offset */
+} SoftCpu;
+
+static Cpu *cpu_of(Vcpu *vcpu)
+{
+    return ((SoftCpu *)vcpu->engine)->cpu;
+}
+
+/* ---- What the processor asks ---- */
+
+static int take_interrupt(Vcpu *vcpu)
+{
+    Machine *machine = vcpu->machine;
+    bool entered = loop_enter(machine->loop);
+    int vector = lapic_ack(vcpu->lapic);
+    if (vector == LAPIC_EXTINT)
+        vector = machine->pic_ack ? machine->pic_ack(machine) : -1;
+    loop_leave(machine->loop, entered);
+    return vector;
+}
+
+static uint64_t read_cr8(Vcpu *vcpu)
+{
+    bool entered = loop_enter(vcpu->machine->loop);
+    uint64_t value = lapic_cr8(vcpu->lapic);
+    loop_leave(vcpu->machine->loop, entered);
+    return value;
+}
+
+static void write_cr8(Vcpu *vcpu, uint64_t value)
+{
+    bool entered = loop_enter(vcpu->machine->loop);
+    lapic_set_cr8(vcpu->lapic, (uint8_t)value);
+    loop_leave(vcpu->machine->loop, entered);
+}
+
+static bool apic_msr(Vcpu *vcpu, uint32_t index, bool write, uint64_t *value)
+{
+    bool entered = loop_enter(vcpu->machine->loop);
+    bool ok = write ? lapic_msr_write(vcpu->lapic, index, *value)
+                    : lapic_msr_read(vcpu->lapic, index, value);
+    loop_leave(vcpu->machine->loop, entered);
+    return ok;
+}
+
+static void apic_init(Vcpu *vcpu)
+{
+    bool entered = loop_enter(vcpu->machine->loop);
+    lapic_init(vcpu->lapic);
+    loop_leave(vcpu->machine->loop, entered);
+}
+
+static uint64_t read_tsc(Vcpu *vcpu)
+{
+    return __rdtsc() + ((SoftCpu *)vcpu->engine)->tsc_offset;
+}
+
+static void write_tsc(Vcpu *vcpu, uint64_t value)
+{
+    ((SoftCpu *)vcpu->engine)->tsc_offset = value - __rdtsc();
+}
+
+static const CpuBus bus = {
+    .take_interrupt = take_interrupt,
+    .read_cr8 = read_cr8,
+    .write_cr8 = write_cr8,
+    .apic_msr = apic_msr,
+    .apic_init = apic_init,
+    .read_tsc = read_tsc,
+    .write_tsc = write_tsc,
+};
+
+/* The APIC's deadline timer: when the guest's TSC shows a value, on the virtual clock. */
+static int64_t tsc_to_clock(Vcpu *vcpu, uint64_t tsc)
+{
+    Soft *soft = vcpu->machine->engine;
+    int64_t ticks = (int64_t)(tsc - read_tsc(vcpu));
+    int64_t now = clock_now(VM_CLOCK_VIRTUAL);
+    if (ticks <= 0)
+        return now;
+    return now + (int64_t)MIN(muldiv64((uint64_t)ticks, NS_PER_SEC, soft->tsc_hz), INT64_MAX / 4);
+}
+
+/* ---- What the machine asks ---- */
+
+static void pic_intr(Machine *machine, bool level)
+{
+    lapic_set_lint(machine->cpus[0]->lapic, 0, level);
+}
+
+static void nmi(Machine *machine)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        lapic_set_lint(machine->cpus[i]->lapic, 1, true);
+        lapic_set_lint(machine->cpus[i]->lapic, 1, false);
+    }
+}
+
+static void memory_changed(Machine *machine)
+{
+    for (unsigned i = 0; machine->cpus && i < machine->cpu_count; i++)
+        if (machine->cpus[i]->engine)
+            cpu_memory_changed(cpu_of(machine->cpus[i]));
+}
+
+static void a20_changed(Machine *machine, bool enabled)
+{
+    memory_changed(machine);
+}
+
+static void view_changed(void *opaque, AddressSpace *as, const FlatView *old_view,
+                         const FlatView *new_view)
+{
+    memory_changed(opaque);
+}
+
+/* ---- The engine ---- */
+
+static bool soft_probe(char **why)
+{
+    return true;
+}
+
+/* The host's TSC frequency, against the monotonic clock over two milliseconds. */
+static uint64_t measure_tsc(void)
+{
+    int64_t start = clock_now(VM_CLOCK_HOST), now;
+    uint64_t tsc = __rdtsc();
+    do {
+        now = clock_now(VM_CLOCK_HOST);
+    } while (now - start < 2 * NS_PER_MS);
+    return muldiv64(__rdtsc() - tsc, NS_PER_SEC, (uint64_t)(now - start));
+}
+
+static bool build_cpuid(Machine *machine, const EngineConfig *config, Soft *soft, GError **error)
+{
+    g_autoptr(GArray) supported = g_array_new(FALSE, FALSE, sizeof(CpuidEntry));
+    g_autoptr(GString) refused = g_string_new(NULL);
+    cpu_supported_cpuid(supported);
+    CpuModelRequest request = {
+        .text = config->cpu_model,
+        .fallback = "max",
+        .supported = (const CpuidEntry *)(const void *)supported->data,
+        .supported_count = supported->len,
+        .cores = machine->cpu_count,
+    };
+    soft->cpuid = g_array_new(FALSE, FALSE, sizeof(CpuidEntry));
+    if (!cpu_model_build(&request, soft->cpuid, refused, error))
+        return false;
+    if (refused->len)
+        report_warn("-cpu: the software processor has no %s: left out", refused->str);
+    return true;
+}
+
+static void soft_fini(Machine *machine)
+{
+    Soft *soft = machine->engine;
+    as_remove_listener(&machine->mem, view_changed, machine);
+    g_array_free(soft->cpuid, TRUE);
+    g_free(soft);
+    machine->engine = NULL;
+}
+
+static bool soft_init(Machine *machine, const EngineConfig *config, GError **error)
+{
+    Soft *soft = g_new0(Soft, 1);
+    if (!build_cpuid(machine, config, soft, error)) {
+        g_array_free(soft->cpuid, TRUE);
+        g_free(soft);
+        return false;
+    }
+    soft->tsc_hz = measure_tsc();
+    machine->engine = soft;
+    machine->hooks.msi_send = lapic_deliver_msi;
+    machine->hooks.pic_intr = pic_intr;
+    machine->hooks.nmi = nmi;
+    machine->hooks.a20_changed = a20_changed;
+    as_add_listener(&machine->mem, view_changed, machine);
+    return true;
+}
+
+/* The APICs are made in order, all by the first thread that comes. */
+static bool create_apics(Machine *machine, GError **error)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        Vcpu *vcpu = machine->cpus[i];
+        if (!vcpu->lapic) {
+            vcpu->lapic = lapic_create(vcpu, error);
+            if (!vcpu->lapic)
+                return false;
+            lapic_set_tsc(vcpu->lapic, tsc_to_clock);
+        }
+    }
+    return true;
+}
+
+static bool soft_cpu_init(Vcpu *vcpu, GError **error)
+{
+    Machine *machine = vcpu->machine;
+    Soft *soft = machine->engine;
+    SoftCpu *own = g_new0(SoftCpu, 1);
+    unsigned count = soft->cpuid->len;
+    g_autofree CpuidEntry *leaves = g_memdup2(soft->cpuid->data, count * sizeof(CpuidEntry));
+    cpuid_set_apic_id(leaves, count, vcpu->apic_id);
+    own->cpu = cpu_new(vcpu, &machine->mem, NULL, &machine->io, &bus, leaves, count);
+    own->tsc_offset = -__rdtsc();
+    loop_lock(machine->loop);
+    vcpu->engine = own;
+    bool ok = create_apics(machine, error);
+    loop_unlock(machine->loop);
+    return ok;
+}
+
+static void soft_cpu_fini(Vcpu *vcpu)
+{
+    SoftCpu *own = vcpu->engine;
+    if (!own)
+        return;
+    loop_lock(vcpu->machine->loop);
+    vcpu->engine = NULL;
+    loop_unlock(vcpu->machine->loop);
+    cpu_free(own->cpu);
+    g_free(own);
+}
+
+static void soft_cpu_reset(Vcpu *vcpu)
+{
+    cpu_reset(cpu_of(vcpu), false);
+    write_tsc(vcpu, 0);
+}
+
+static RunResult soft_run(Vcpu *vcpu)
+{
+    switch (cpu_run(cpu_of(vcpu), BUDGET, false)) {
+    case CPU_RUN_HALTED:
+        return RUN_HALTED;
+    case CPU_RUN_TRIPLE:
+        log_printf(LOG_RESET, "CPU %u: triple fault", vcpu->index);
+        machine_request_reset(vcpu->machine, RESET_TRIPLE_FAULT);
+        return RUN_AGAIN;
+    default:
+        return RUN_AGAIN;
+    }
+}
+
+static bool soft_pull(Vcpu *vcpu, CpuState *state)
+{
+    cpu_get_state(cpu_of(vcpu), state);
+    return true;
+}
+
+static bool soft_push(Vcpu *vcpu, const CpuState *state)
+{
+    cpu_set_state(cpu_of(vcpu), state);
+    return true;
+}
+
+static void soft_describe(Machine *machine, GString *out)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        g_string_append_printf(out, "CPU %u: %" G_GUINT64_FORMAT " instructions\n", i,
+                               cpu_instructions(cpu_of(machine->cpus[i])));
+}
+
+const CpuEngine interp_engine = {
+    .name = "interp",
+    .desc = "vmrun's own processor, an interpreter: runs everywhere",
+    .probe = soft_probe,
+    .init = soft_init,
+    .cpu_init = soft_cpu_init,
+    .run = soft_run,
+    .pull = soft_pull,
+    .push = soft_push,
+    .cpu_reset = soft_cpu_reset,
+    .cpu_fini = soft_cpu_fini,
+    .fini = soft_fini,
+    .describe = soft_describe,
+};
