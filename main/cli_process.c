@@ -109,3 +109,9 @@ bool cli_help(VmConfig *config, const CliOption *option, const char *arg, GError
     cli_describe(config->answer);
     return true;
 }
+
+bool cli_gdb(VmConfig *config, const CliOption *option, const char *arg, GError **error)
+{
+    config->gdb = arg ? arg : "tcp::1234";
+    return true;
+}

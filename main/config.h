@@ -47,6 +47,7 @@ typedef struct VmConfig {
     uint32_t log_mask;
     const char *log_file;
     const char *qtest, *qtest_log;
+    const char *gdb; /* -gdb */
 
     GStringChunk *strings; /* holds what the pointers above point to */
 } VmConfig;
@@ -90,7 +91,7 @@ CliHandler cli_smbios, cli_fw_cfg;                                     /* cli_ta
 CliHandler cli_display, cli_full_screen, cli_nographic, cli_serial, cli_parallel, cli_monitor,
     cli_chardev, cli_mon, cli_debugcon, cli_keyboard, cli_network; /* cli_ports.c */
 CliHandler cli_paused, cli_no_reboot, cli_no_shutdown, cli_action, cli_pid_file, cli_daemonize,
-    cli_log, cli_log_file, cli_qtest, cli_qtest_log, cli_no_user_config, cli_nodefaults,
+    cli_log, cli_log_file, cli_gdb, cli_qtest, cli_qtest_log, cli_no_user_config, cli_nodefaults,
     cli_version, cli_help; /* cli_process.c */
 
 /* "-X WORD: vmrun does not have WORD yet" if word is in the NULL-terminated list (then true). */

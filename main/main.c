@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "accel/engine.h"
+#include "monitor/gdb.h"
 #include "run.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -69,6 +70,20 @@ static bool has_window_system(void)
     return g_getenv("DISPLAY") || g_getenv("WAYLAND_DISPLAY");
 }
 
+static void settle_disks(void *opaque)
+{
+    blk_drain_all();
+    blk_flush_all();
+}
+
+/* What a stopped guest wrote is in its images.  Later, from the loop: a device may have stopped it.
+ */
+static void status_changed(void *opaque, Machine *machine, MachineStatus status)
+{
+    if (status != MACHINE_RUNNING)
+        loop_post(machine->loop, settle_disks, NULL);
+}
+
 static bool build(VmConfig *config, Machine *machine, GError **error)
 {
     machine->name = g_strdup(config->name);
@@ -81,10 +96,12 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
         config->ui.type = "none"; /* and not the text screen in the terminal */
     chr_mux_set_actions(&mux_actions, machine);
     process_watch_signals(machine);
+    machine_add_status_listener(machine, status_changed, NULL);
 
     return drives_open(config, error) && ports_open(config, error) &&
            engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
-           engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error);
+           engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
+           (!config->gdb || gdb_open(machine, config->gdb, error));
 }
 
 /* The line comes first: afterwards the terminal may show the guest's screen. */
@@ -104,6 +121,7 @@ static int run(VmConfig *config, Machine *machine)
 /* In the reverse order; the disks are flushed before anything that could go wrong. */
 static void tear_down(Machine *machine)
 {
+    gdb_close();
     vcpus_fini(machine);
     blk_flush_all();
     ui_stop();
