@@ -17,7 +17,22 @@ typedef enum {
     RUN_AGAIN,  /* look at requests and enter again */
     RUN_HALTED, /* HLT: wait until something is requested (engines with a userspace LAPIC) */
     RUN_FAILED, /* the engine cannot go on; it has said why; the machine stops */
+    RUN_DEBUG,  /* what a debugger waits for; Vcpu.debug_stop tells what; the machine stops */
 } RunResult;
+
+/* What a debugger wants to be told of.  Addresses are linear. */
+typedef enum { DEBUG_BREAK, DEBUG_HW_BREAK, DEBUG_WRITE, DEBUG_READ, DEBUG_ACCESS } DebugKind;
+typedef struct DebugPoint {
+    DebugKind kind;
+    uint64_t address, length; /* length of DEBUG_BREAK and DEBUG_HW_BREAK does not matter */
+} DebugPoint;
+#define DEBUG_POINTS_MAX 1024
+
+typedef struct DebugState {
+    const DebugPoint *points; /* the same for all CPUs of a machine */
+    unsigned count;
+    bool single_step; /* come back after one instruction, interrupts held off if possible */
+} DebugState;
 
 typedef struct EngineConfig {
     const char *cpu_model; /* -cpu text: "qemu64,+avx,-x2apic"; NULL: the default */
@@ -53,6 +68,10 @@ typedef struct CpuEngine {
     void (*fini)(Machine *machine);
     /* All vCPUs have just stopped (true), or are about to go (false); main lock.  May be NULL. */
     void (*pause_changed)(Machine *machine, bool paused);
+    /* Breakpoints, watchpoints and single step from the next entry on, instead of those before.
+     * False: more than it has means for (state is then as without any).  CPU stopped, or its own
+     * thread.  NULL: nothing of that. */
+    bool (*set_debug)(Vcpu *cpu, const DebugState *state);
     /* `info kvm` and the like; may be NULL. */
     void (*describe)(Machine *machine, GString *out);
 } CpuEngine;
@@ -74,6 +93,11 @@ void vcpu_run_on(Vcpu *cpu, void (*fn)(Vcpu *cpu, void *opaque), void *opaque);
 /* The state of a CPU, wherever it is (pauses it shortly).  Main lock. */
 bool vcpu_get_state(Vcpu *cpu, CpuState *state);
 bool vcpu_set_state(Vcpu *cpu, const CpuState *state);
+/* CpuEngine.set_debug for a CPU, wherever it is.  Main lock. */
+bool vcpu_set_debug(Vcpu *cpu, const DebugState *state);
+/* Who is told, from the main loop, when a CPU came back with RUN_DEBUG; NULL: nobody any more.
+ * The machine is paused by then. */
+void vcpu_set_debugger(void (*stopped)(Vcpu *cpu));
 
 /* -accel qtest: opens -qtest's connection (unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,...],
  * stdio) and serves it from the main loop; log_path is -qtest-log's, or NULL.  After devices exist;

@@ -26,6 +26,9 @@ enum {
 /* What the generic thread answers itself; an engine's run() returns when one of them is set. */
 #define VCPU_REQ_CONTROL (VCPU_REQ_STOP | VCPU_REQ_EXIT | VCPU_REQ_WORK)
 
+/* Why a CPU stopped for a debugger (RUN_DEBUG). */
+typedef enum { STOP_BREAK, STOP_STEP, STOP_WRITE, STOP_READ, STOP_ACCESS } DebugStop;
+
 struct Vcpu {
     Machine *machine;
     unsigned index;
@@ -35,12 +38,15 @@ struct Vcpu {
      * RUN_HALTED. */
     uint32_t halt_masked;
     uint8_t sipi_vector;
-    bool halted;    /* waits in HLT or for a SIPI; atomic */
-    bool stopped;   /* outside the guest, acknowledged STOP; main lock */
-    Device *lapic;  /* userspace local APIC (software engines), or NULL */
-    void *engine;   /* the engine's own per-CPU data */
-    void *thread;   /* accel/vcpu.c's own */
-    uint64_t exits; /* of this CPU, for `info cpus` */
+    bool halted;            /* waits in HLT or for a SIPI; atomic */
+    bool stopped;           /* outside the guest, acknowledged STOP; main lock */
+    bool held;              /* a debugger keeps it stopped while others run; main lock */
+    DebugStop debug_stop;   /* of the last RUN_DEBUG */
+    uint64_t debug_address; /* of the watchpoint that was hit */
+    Device *lapic;          /* userspace local APIC (software engines), or NULL */
+    void *engine;           /* the engine's own per-CPU data */
+    void *thread;           /* accel/vcpu.c's own */
+    uint64_t exits;         /* of this CPU, for `info cpus` */
 };
 
 /* Sets request bits and makes the CPU notice: kicks it out of the guest or wakes it from HLT. Any
