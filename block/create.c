@@ -2,25 +2,15 @@
 /* Creating images: what all formats share. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "formats.h"
 #include "util/error.h"
 
-static const char *const preallocation_words[] = {"off", "falloc", "full", NULL};
-
-bool create_preallocate(BlkFile *file, const CreateSpec *spec, uint64_t start, uint64_t end,
-                        GError **error)
+bool create_begin(BlkFile *file, GError **error)
 {
-    unsigned how = 0;
-    int ret = 0;
-    if (spec->options &&
-        !options_get_enum(spec->options, "preallocation", preallocation_words, &how, error))
-        return false;
-    if (how == 1)
-        ret = file_reserve(file, start, end - start);
-    for (uint64_t at = start; how == 2 && at < end && !ret; at += MIN(end - at, ZEROS_BYTES))
-        ret = file_pwrite(file, at, block_zeros, MIN(end - at, ZEROS_BYTES));
-    return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
+    int ret = file->sparse ? file_truncate(file, 0) : 0;
+    return !ret || fail_errno(error, -ret, "cannot empty '%s'", file->name);
 }
 
 /* Every -o option must be one of the format's. */
@@ -63,7 +53,7 @@ static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, 
     return true;
 }
 
-bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec spec,
+bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec *spec,
                   bool has_size, bool unchecked, GError **error)
 {
     const BlkFormat *fmt = format_find(format, error);
@@ -71,22 +61,27 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         return false;
     if (!fmt->create)
         return fail(error, "format '%s' cannot be created", fmt->name);
-    if (!check_options(fmt, spec.options, error))
+    if (!check_options(fmt, spec->options, error))
         return false;
-    if (spec.backing && !fmt->backing)
+    if (spec->backing && !fmt->backing)
         return fail(error, "format '%s' has no backing files", fmt->name);
-    if (spec.backing && (!unchecked || !has_size) &&
-        !look_at_backing(sched, name, &spec, has_size, fmt->backing_format, error))
+    if (spec->backing && (!unchecked || !has_size) &&
+        !look_at_backing(sched, name, spec, has_size, fmt->backing_format, error))
         return false;
-    if (!spec.backing && !has_size)
+    if (!spec->backing && !has_size)
         return fail(error, "the size of '%s' is missing", name);
-    if (spec.size > INT64_MAX - 511)
-        return fail(error, "an image of %" PRIu64 " bytes is too large", spec.size);
+    if (spec->size > INT64_MAX - 511)
+        return fail(error, "an image of %" PRIu64 " bytes is too large", spec->size);
+    bool is_new = access(host_file_path(name), F_OK);
     BlkFile *file = host_file_create(sched, name, error);
     if (!file)
         return false;
-    bool ok = fmt->create(file, &spec, error);
+    bool ok = fmt->create(file, spec, error);
     int ret = ok ? file_flush(file) : 0;
+    if (ret)
+        ok = fail_errno(error, -ret, "cannot write '%s'", name);
     file_close(file);
-    return ret ? fail_errno(error, -ret, "cannot write '%s'", name) : ok;
+    if (!ok && is_new)
+        unlink(host_file_path(name));
+    return ok;
 }

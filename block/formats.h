@@ -9,11 +9,9 @@
 
 extern const BlkFormat raw_format, qcow_format, qcow2_format;
 
-/* Does what option `preallocation` says for the data in [start, end) of file: off, falloc, full.
- * (Format-specific words are the format's business.) (co) */
-bool create_preallocate(BlkFile *file, const CreateSpec *spec, uint64_t start, uint64_t end,
-                        GError **error);
-
+/* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
+ * block device keeps its length. (co) */
+bool create_begin(BlkFile *file, GError **error);
 /* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */
 int deflate_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
 int inflate_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);

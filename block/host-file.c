@@ -436,13 +436,8 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error)
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, true);
-    if (host_file_inspect(h, false, error) && image_lock(fd, path, true, error)) {
-        if (h->device || !ftruncate(fd, 0)) {
-            h->base.size = h->device ? h->base.size : 0;
-            return &h->base;
-        }
-        fail_errno(error, errno, "cannot empty '%s'", path);
-    }
+    if (host_file_inspect(h, false, error) && image_lock(fd, path, true, error))
+        return &h->base;
     host_close(&h->base);
     return NULL;
 }

@@ -369,6 +369,8 @@ static bool qcow_create(BlkFile *file, const CreateSpec *spec, GError **error)
         return fail(error, "%" PRIu64 " bytes are too many for a qcow image", size);
     if (name_bytes > 1023)
         return fail(error, "the backing file's name is too long for '%s'", file->name);
+    if (!create_begin(file, error))
+        return false;
     st32_be(h, QCOW_MAGIC);
     st32_be(h + 4, 1);
     if (spec->backing) {

@@ -241,6 +241,8 @@ bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
     g_autoptr(GByteArray) header = make_header(&p, spec);
     if (spec->backing && (strlen(spec->backing) > 1023 || header->len > 1u << p.cluster_bits))
         return fail(error, "the backing file's name is too long for '%s'", file->name);
+    if (!create_begin(file, error))
+        return false;
     int ret = write_tables(file, &p);
     if (!ret)
         ret = file_pwrite(file, 0, header->data, header->len);

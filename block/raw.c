@@ -42,13 +42,28 @@ static const CreateOption raw_create_options[] = {
     {NULL, NULL},
 };
 
+static bool read_preallocation(const CreateSpec *spec, unsigned *how, GError **error)
+{
+    static const char *const words[] = {"off", "falloc", "full", NULL};
+    return !spec->options || options_get_enum(spec->options, "preallocation", words, how, error);
+}
+
+enum { PREALLOC_OFF, PREALLOC_FALLOC, PREALLOC_FULL };
+
 static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     uint64_t size = align_up(spec->size, 512);
+    unsigned how = PREALLOC_OFF;
+    if (!read_preallocation(spec, &how, error) || !create_begin(file, error))
+        return false;
     int ret = file_truncate(file, size);
     if (ret)
         return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
-    return create_preallocate(file, spec, 0, size, error);
+    if (how == PREALLOC_FALLOC)
+        ret = file_reserve(file, 0, size);
+    for (uint64_t at = 0; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
+        ret = file_pwrite(file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
+    return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
 }
 
 const BlkFormat raw_format = {

@@ -97,7 +97,7 @@ static bool prepare(ConvertArgs *args, char **files, int count, GError **error)
         args->copy.only_top = args->spec.backing;
         if (!args->has_size)
             args->spec.size = args->copy.size;
-        if (!image_create(img_sched(), out, args->out_format, args->spec, true, false, error))
+        if (!image_create(img_sched(), out, args->out_format, &args->spec, true, false, error))
             return false;
     }
     return open_target(args, out, error);

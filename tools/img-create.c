@@ -89,9 +89,7 @@ bool create_options_help(const char *text, const char *format, int *code)
 static void print_formatting(const char *file, const char *format, const CreateSpec *spec)
 {
     const char *key, *value;
-    printf("Formatting '%s', fmt=%s", file, format);
-    if (spec->size)
-        printf(" size=%" PRIu64, spec->size);
+    printf("Formatting '%s', fmt=%s size=%" PRIu64, file, format, spec->size);
     if (spec->backing)
         printf(" backing_file=%s", spec->backing);
     if (spec->backing_format)
@@ -106,13 +104,11 @@ static int create(const char *file, const char *format, CreateSpec *spec, bool h
                   bool unchecked, bool quiet)
 {
     GError *error = NULL;
-    if (!quiet) {
+    if (!image_create(img_sched(), file, format, spec, has_size, unchecked, &error))
+        return img_fail(error);
+    if (!quiet)
         print_formatting(file, format, spec);
-        fflush(stdout);
-    }
-    return image_create(img_sched(), file, format, *spec, has_size, unchecked, &error)
-               ? 0
-               : img_fail(error);
+    return 0;
 }
 
 static int run_create(int argc, char **argv)

@@ -127,8 +127,7 @@ typedef struct HostFileMode {
 /* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an
  * error that names it, and who holds it if it is locked. */
 BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
-/* Creates a file, or empties the one that stands there (a block device keeps its size), locked for
- * writing before anything of it is touched. */
+/* Creates a file, or opens the one that stands there as it is; locked for writing. */
 BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
 /* An empty file in $TMPDIR (or /var/tmp) that vanishes when closed. */
 BlkFile *host_file_temporary(CoSched *sched, GError **error);

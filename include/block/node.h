@@ -201,9 +201,9 @@ int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags,
 /* Forgets the expanded cluster: formats call it when they free or reuse compressed room. */
 void node_forget_expanded(BlkNode *node);
 
-/* Makes an image file.  Without size, a backing file's is taken.  The backing file must open,
- * unless unchecked. (co) */
-bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec spec,
+/* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
+ * said: spec is completed.  The backing file must open, unless unchecked. (co) */
+bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec *spec,
                   bool has_size, bool unchecked, GError **error);
 
 #endif
