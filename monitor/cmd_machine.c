@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about the monitor itself, the machine's life, the log and ring buffers. */
+#include "monitor/gdb.h"
 #include "monitor_private.h"
 #include "util/log.h"
 
@@ -101,6 +102,18 @@ void mon_set_cpu(Monitor *mon, const MonValue *values)
         monitor_printf(mon, "invalid CPU index\n");
     else
         mon->cpu_index = (unsigned)values[0].number;
+}
+
+void mon_gdbserver(Monitor *mon, const MonValue *values)
+{
+    const char *device = values[0].text ? values[0].text : "tcp::1234";
+    GError *error = NULL;
+    if (!gdb_open(mon->machine, device, &error))
+        mon_error(mon, error);
+    else if (strcmp(device, "none"))
+        monitor_printf(mon, "Waiting for gdb connection on device '%s'\n", device);
+    else
+        monitor_printf(mon, "Disabled gdbserver\n");
 }
 
 /* ---- Log ---- */

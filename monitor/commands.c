@@ -20,6 +20,8 @@ const MonCommand mon_commands[] = {
     {"cpu", {{"index", ARG_EXPR}}, "choose the CPU that the other commands are about", mon_set_cpu},
     {"eject", {{"f", ARG_FLAG}, {"device", ARG_DRIVE}},
      "take the medium out of a drive (-f: even if the guest holds the tray)", mon_eject},
+    {"gdbserver", {{"device", ARG_WORD, true}},
+     "wait for gdb there (tcp::1234 where nothing is said; none: no more)", mon_gdbserver},
     {"gva2gpa", {{"addr", ARG_EXPR}}, "physical address of a virtual one", mon_gva2gpa},
     {"help|?", {{"command", ARG_COMMAND, true}}, "show the commands", mon_help},
     {"i", {{"fmt", ARG_FORMAT}, {"addr", ARG_EXPR}}, "read an I/O port (/b /h /w: 1, 2, 4 bytes)",

@@ -31,10 +31,23 @@ static KvmPatch *find_patch(KvmVm *vm, uint64_t address)
     return NULL;
 }
 
+/* Breakpoints may stand in firmware, too, which the guest cannot write. */
+static bool write_code(AddressSpace *mem, uint64_t physical, uint8_t byte)
+{
+    uint64_t length = 1;
+    if (dma_write(mem, physical, &byte, 1) == MEM_OK)
+        return true;
+    uint8_t *host = dma_map(mem, physical, &length, false);
+    if (!host)
+        return false;
+    *host = byte;
+    dma_unmap(mem, host, 0);
+    return true;
+}
+
 static bool add_patch(KvmCpu *k, uint64_t address)
 {
     AddressSpace *mem = &k->vm->machine->mem;
-    const uint8_t int3 = INT3;
     KvmPatch patch = {.address = address};
     if (find_patch(k->vm, address))
         return true;
@@ -42,7 +55,7 @@ static bool add_patch(KvmCpu *k, uint64_t address)
     if (!kvm_pull(k->cpu, state) ||
         !cpu_state_translate(state, address, &patch.physical, read_guest, k->vm->machine) ||
         dma_read(mem, patch.physical, &patch.byte, 1) != MEM_OK ||
-        dma_write(mem, patch.physical, &int3, 1) != MEM_OK)
+        !write_code(mem, patch.physical, INT3))
         return false;
     g_array_append_val(k->vm->patches, patch);
     return true;
@@ -54,7 +67,7 @@ static void remove_patch(KvmVm *vm, unsigned i)
     uint8_t byte;
     /* The guest may have loaded something else there. */
     if (dma_read(&vm->machine->mem, patch->physical, &byte, 1) == MEM_OK && byte == INT3)
-        dma_write(&vm->machine->mem, patch->physical, &patch->byte, 1);
+        write_code(&vm->machine->mem, patch->physical, patch->byte);
     g_array_remove_index_fast(vm->patches, i);
 }
 
@@ -199,4 +212,19 @@ RunResult kvm_debug_exit(KvmCpu *k)
     if (k->debug.control & KVM_GUESTDBG_SINGLESTEP && exit->dr6 & DR6_STEP)
         return stop(k, STOP_STEP, 0);
     return give_back(k, VECTOR_DB);
+}
+
+/* There are hosts whose KVM emulates all of ring 0 and has no INT3. */
+bool kvm_debug_failed_int3(KvmCpu *k)
+{
+    if (!k->vm->patches->len)
+        return false;
+    g_autofree CpuState *state = g_new0(CpuState, 1);
+    if (!kvm_pull(k->cpu, state))
+        return false;
+    uint64_t linear = state->rip + (cpu_state_code_bits(state) == 64 ? 0 : state->seg[SEG_CS].base);
+    if (!find_patch(k->vm, linear))
+        return false;
+    stop(k, STOP_BREAK, linear);
+    return true;
 }

@@ -182,6 +182,8 @@ RunResult kvm_give_up(KvmCpu *k, const char *why);
 /* debug.c */
 bool kvm_set_debug(Vcpu *cpu, const DebugState *state);
 RunResult kvm_debug_exit(KvmCpu *k);
+/* Whether KVM failed at an INT3 of the debugger's; then it is told of it. */
+bool kvm_debug_failed_int3(KvmCpu *k);
 
 /* state.c */
 bool kvm_pull(Vcpu *cpu, CpuState *state);

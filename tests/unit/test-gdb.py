@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""The gdb stub, by the real gdb and by packets of its own, on a small guest in long mode.
+
+Usage: test-gdb.py VMRUN FOLDER-OF-GUESTS [TEST]...
+"""
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from vmrun_test import Failure, Skip, check, need, need_kvm, run_tests  # noqa: E402
+
+VMRUN, GUESTS = sys.argv[1:3]
+del sys.argv[1:3]
+WORK = tempfile.TemporaryDirectory(prefix="vmrun-gdb-")
+FIRST, SECOND, THIRD, FOURTH, COUNTER, WATCHED = 0xf1100, 0xf1200, 0xf1300, 0xf1400, 0x5000, 0x5008
+
+
+def image():
+    path = os.path.join(WORK.name, "guest.bin")
+    if not os.path.exists(path):
+        need("nasm", "nasm")
+        subprocess.run(["nasm", "-f", "bin", "-Wno-reloc-abs", "-I", GUESTS + "/", "-o", path,
+                        os.path.join(GUESTS, "gdb.asm")], check=True)
+    return path
+
+
+class Guest:
+    """A vmrun with a gdb socket; starts running."""
+
+    def __init__(self, engine, *arguments):
+        if engine == "kvm":
+            need_kvm()
+        self.path = os.path.join(WORK.name, "gdb")
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.process = subprocess.Popen(
+            [VMRUN, "-accel", engine, "-smp", "2", "-m", "64", "-display", "none", "-serial", "none",
+             "-monitor", "none", "-bios", image(), "-gdb", f"unix:{self.path}", *arguments],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        end = time.monotonic() + 20
+        while not os.path.exists(self.path):
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise Failure(f"no socket: {self.process.stderr.read().decode()}")
+            time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(20)
+        self.process.stderr.close()
+
+    def gdb(self, *commands):
+        need("gdb", "gdb")
+        words = ["gdb", "-q", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off",
+                 "-ex", f"target remote {self.path}"]
+        for command in commands:
+            words += ["-ex", command]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, check=False)
+        return done.stdout + done.stderr
+
+    def wait_counter(self, client):
+        """Lets the guest come to its loop."""
+        for _ in range(200):
+            if client.number(COUNTER) > 10:
+                return
+            client.send("c")
+            time.sleep(0.05)
+            client.interrupt()
+        raise Failure("the guest does not count")
+
+
+class Client:
+    """Packets by hand."""
+
+    def __init__(self, guest):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(10)
+        self.socket.connect(guest.path)
+        self.data = b""
+        check(self.ask("QStartNoAckMode") == "OK", "no-ack mode")
+        self.socket.sendall(b"+")
+
+    def send(self, text):
+        body = text if isinstance(text, bytes) else text.encode()
+        self.socket.sendall(b"$" + body + b"#%02x" % (sum(body) & 0xff))
+
+    def receive(self):
+        while not (found := re.search(rb"\$([^#]*)#..", self.data, re.DOTALL)):
+            piece = self.socket.recv(65536)
+            if not piece:
+                raise Failure("the connection ended")
+            self.data += piece
+        self.data = self.data[found.end():]
+        return re.sub(rb"\}(.)", lambda m: bytes([m.group(1)[0] ^ 0x20]), found.group(1)).decode()
+
+    def ask(self, text):
+        self.send(text)
+        return self.receive()
+
+    def interrupt(self):
+        self.socket.sendall(b"\x03")
+        return self.receive()
+
+    def number(self, address, size=8):
+        return int.from_bytes(bytes.fromhex(self.ask(f"m{address:x},{size:x}")), "little")
+
+    def register(self, number):
+        return int.from_bytes(bytes.fromhex(self.ask(f"p{number:x}")), "little")
+
+
+def has(text, pattern):
+    check(re.search(pattern, text), f"no '{pattern}' in {text}")
+
+
+def started(engine):
+    guest = Guest(engine)
+    client = Client(guest)
+    guest.wait_counter(client)
+    client.ask("D")
+    client.socket.close()
+    return guest
+
+
+def test_gdb(engine):
+    with started(engine) as guest:
+        out = guest.gdb("info threads", "p/x $efer", f"hbreak *{SECOND}", "c", "p/x $rip", "p/x $rbx",
+                        "stepi", "p/x $rip", f"x/gx {0x40000000 + COUNTER}", "p $eflags", "p $xmm3",
+                        "p $st0", "p $mxcsr", "p $cr0 & 1", "delete", f"break *{THIRD}", "c",
+                        "p/x $rip", "set $rax = 0x1234", "stepi", "stepi", "p/x $rax",
+                        f"set {{long}}{COUNTER} = -5", f"p *(long*){COUNTER}", "monitor info status",
+                        "detach")
+        for pattern in (r"Thread 1 \(CPU#0 \[running\]\)", r"Thread 2 \(CPU#1 \[not started\]\)",
+                        r"\$1 = 0x500", rf"\$2 = {SECOND:#x}", r"\$3 = 0x1100", rf"\$4 = {SECOND + 5:#x}",
+                        r"0x40005000:\s0x", rf"= {THIRD:#x}", r"= 0x1235", r"= -5",
+                        r"VM status: paused", r"v4_int32 = \{0"):
+            has(out, pattern)
+        check("rror" not in out, out)
+        has(guest.gdb("monitor info status", "x/i $rip", "kill"), "paused")
+        guest.process.wait(20)
+
+
+def test_many(engine):
+    """More breakpoints than debug registers."""
+    with started(engine) as guest:
+        out = guest.gdb(*(f"break *{0xf0000 + n}" for n in (0x1500, 0x1500 - 0x100, 0x1501, 0x1502)),
+                        f"break *{FIRST}", f"break *{SECOND}", f"break *{THIRD}",
+                        *("c", "p/x $rip") * 6, "delete", f"x/2xb {SECOND}", f"x/2xb {THIRD}")
+        hits = [int(number, 16) for number in re.findall(r"\$\d+ = (0x\w+)", out)]
+        check(set(hits) == {FIRST, SECOND, THIRD}, out)
+        has(out, rf"{SECOND:x}:\s0xbb\s0x00")
+        has(out, rf"{THIRD:x}:\s0xbb\s0x00")
+
+
+def test_watch(engine):
+    if engine == "kvm":
+        raise Skip("some hosts' KVM has no data breakpoints")
+    with started(engine) as guest:
+        out = guest.gdb(f"watch *(long*){WATCHED}", "c", "p/x $rip", "delete",
+                        f"rwatch *(long*){COUNTER}", "c", "p/x $rip")
+        has(out, "Hardware watchpoint")
+        has(out, rf"\$1 = {SECOND + 13:#x}")
+        has(out, rf"\$2 = {FIRST + 13:#x}")
+
+
+def test_packets(engine):
+    with started(engine) as guest:
+        client = Client(guest)
+        check(client.ask("?").startswith("T05thread:01;"), "stop reply")
+        has(client.ask("qSupported:xmlRegisters=i386"), r"PacketSize=4000;qXfer:features:read\+")
+        xml, offset = "", 0
+        while True:
+            piece = client.ask(f"qXfer:features:read:target.xml:{offset:x},400")
+            xml += piece[1:]
+            offset += len(piece) - 1
+            if piece[0] == "l":
+                break
+        has(xml, "i386:x86-64")
+        count = xml.count("<reg ")
+        bits = sum(int(n) for n in re.findall(r'bitsize="(\d+)"', xml))
+        check(len(client.ask("g")) == bits // 4, "g has another length than the description")
+        names = re.findall(r'<reg name="(\w+)"', xml)
+        check(len(names) == count and len(set(names)) == count, "names of registers")
+        check(client.ask("qfThreadInfo") == "m01,02" and client.ask("qsThreadInfo") == "l", "threads")
+        check(client.ask("T2") == "OK" and client.ask("T3") == "E16", "T")
+        check(client.ask("Hg2") == "OK" and client.register(names.index("rip")) == 0xfff0, "Hg")
+        check(client.ask("Hg1") == "OK", "Hg1")
+        every = client.ask("g")
+        check(client.ask("G" + every) == "OK" and client.ask("g") == every, "G")
+        for name, value in (("rax", 0x1122334455667788), ("xmm5", 7 << 100), ("ftag", 0xffff),
+                            ("mxcsr", 0x1fa0), ("r15", 1)):
+            n, size = names.index(name), {"xmm5": 16, "ftag": 4, "mxcsr": 4}.get(name, 8)
+            check(client.ask(f"P{n:x}={value.to_bytes(size, 'little').hex()}") == "OK", f"P {name}")
+            check(client.register(n) == value, f"{name} is {client.register(n):#x}")
+        check(client.ask("M6000,4:01020304") == "OK" and client.number(0x6000, 4) == 0x04030201, "M")
+        check(client.ask(b"X6000,3:" + b"}\x03}\x5d\x00") == "OK", "X")
+        check(client.number(0x6000, 3) == 0x7d23, "X wrote something else")
+        check(client.ask("m100000000000,8") == "E0e", "memory that is not mapped")
+        check(client.ask("Qqemu.PhyMemMode:1") == "OK" and client.ask("qqemu.PhyMemMode") == "1", "phys")
+        check(client.ask("m40005000,8") != client.ask("m5000,8"), "addresses are not physical")
+        check(client.ask("Qqemu.PhyMemMode:0") == "OK", "phys 0")
+        check(client.ask(f"Z1,{SECOND:x},1") == "OK", "Z1")
+        check(client.ask("vCont;c").startswith("T05thread:01;"), "no stop at the breakpoint")
+        check(client.register(names.index("rip")) == SECOND, "stopped elsewhere")
+        check(client.ask(f"z1,{SECOND:x},1") == "OK", "z1")
+        check(client.ask("vCont;s:1").startswith("T05"), "step")
+        check(client.register(names.index("rip")) == SECOND + 5, "stepped elsewhere")
+        client.send("c")
+        time.sleep(0.1)
+        check(client.interrupt().startswith("T02thread:"), "Ctrl-C")
+        before = client.number(COUNTER)
+        check(client.number(COUNTER) == before, "the guest runs on")
+
+
+def test_hostile(engine):
+    with started(engine) as guest:
+        client = Client(guest)
+        for packet in ("m", "m,", "mffffffffffffffff,ffffffffffffffff", "M0,ffff:00", "X0,5:abc", "p",
+                       "pffffffff", "P", "P0", "P0=", "Pffffffff=00", "G", "Gzz", "Z", "Z0", "Z0,,",
+                       "Z2,0,0", "Z2,0,ffffffffffffffff", "z0,1234,1", "Z9,0,1", "H", "Hx1", "Hg77",
+                       "T", "Tffffffffffffffffffff", "qXfer:features:read:target.xml:", "vCont;x",
+                       "qXfer:features:read:target.xml:ffffffffffffffff,ffffffffffffffff",
+                       "qXfer:features:read:../../etc/passwd:0,100", "qThreadExtraInfo,77", "qRcmd,",
+                       "qRcmd,zz", "qRcmd," + "gdbserver none".encode().hex(), "", "vMustReplyEmpty",
+                       "a" * 0x3fff, "m" * 0x10000, b"\x00\xff\x80", "C", "QX"):
+            body = packet if isinstance(packet, str) else packet.decode("latin-1")
+            if body == "C":
+                continue
+            client.send(packet)
+            answer = client.receive()
+            while answer.startswith("O") and answer != "OK":
+                answer = client.receive()
+            check(guest.process.poll() is None, f"vmrun ended at {body[:40]!r}")
+        for junk in (b"$$$$", b"#", b"$m0,4#zz", b"\x03\x03", b"-" * 100, b"+" * 5000, bytes(range(256))):
+            client.socket.sendall(junk)
+        client.socket.sendall(b"#00")
+        time.sleep(0.2)
+        client.data = b""
+        client.socket.close()
+        again = Client(guest)
+        check(again.ask("?").startswith("T05"), "a new connection")
+        for n in range(1100):
+            if again.ask(f"Z0,{0x100000 + n:x},1") != "OK":
+                break
+        else:
+            raise Failure("breakpoints without end")
+
+
+def test_command(engine):
+    """What -gdb says when it cannot."""
+    for words, text in ((["-accel", engine, "-gdb", "tcp:"], "-gdb"),
+                        (["-accel", "qtest", "-gdb", "tcp::0"], "no CPUs")):
+        if engine == "kvm":
+            need_kvm()
+        done = subprocess.run([VMRUN, "-display", "none", "-serial", "none", "-monitor", "none", *words],
+                              capture_output=True, text=True, timeout=30, check=False)
+        check(done.returncode and text in done.stderr, f"{words}: {done.stderr}")
+
+
+if __name__ == "__main__":
+    run_tests([(f"{name}, {engine}", lambda test=test, engine=engine: test(engine))
+               for engine in ("kvm",)
+               for name, test in (("gdb: breakpoints, steps, registers, memory", test_gdb),
+                                  ("more breakpoints than the processor has", test_many),
+                                  ("watchpoints", test_watch),
+                                  ("packets", test_packets),
+                                  ("hostile packets", test_hostile),
+                                  ("the option", test_command))])
