@@ -207,13 +207,15 @@ static bool set_vm_addresses(KvmVm *vm, GError **error)
 
 static void read_capabilities(KvmVm *vm)
 {
+    int max_cpus = kvm_check(vm->fd, KVM_CAP_MAX_VCPUS);
     vm->has_xcrs = kvm_check(vm->fd, KVM_CAP_XCRS);
     vm->has_debugregs = kvm_check(vm->fd, KVM_CAP_DEBUGREGS);
     vm->has_smi = kvm_check(vm->fd, KVM_CAP_X86_SMM);
     vm->has_ioeventfd_any = kvm_check(vm->fd, KVM_CAP_IOEVENTFD_ANY_LENGTH);
     vm->has_clock_control = kvm_check(vm->fd, KVM_CAP_KVMCLOCK_CTRL);
     vm->max_slots = (unsigned)kvm_check(vm->fd, KVM_CAP_NR_MEMSLOTS);
-    vm->max_cpus = (unsigned)kvm_check(vm->fd, KVM_CAP_MAX_VCPUS);
+    /* Above 255 an interrupt's destination no longer fits into a message. */
+    vm->max_cpus = (unsigned)CLAMP(max_cpus, 1, 255);
 }
 
 static KvmVm *vm_new(Machine *machine)
