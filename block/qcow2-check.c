@@ -12,7 +12,7 @@
 #include "util/bytes.h"
 
 #define MAX_CLUSTERS (1ULL << 28) /* that can be checked: a gigabyte of counts */
-#define MAX_WORK     (1ULL << 33) /* entries: snapshots may refer to the same tables without end */
+#define MAX_WORK     (1ULL << 32) /* entries: snapshots may refer to the same tables without end */
 
 /* ---- Reporting ---- */
 
@@ -133,6 +133,10 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
             continue;
         }
         count(c, table, qcow2_cluster_bytes(q), "an L2 table");
+        uint64_t number = table >> q->cluster_bits;
+        /* Once is enough for a table that the same L1 table names again. */
+        if (number >= c->clusters || (active && c->counts[number] > 1))
+            continue;
         int ret = read_words(c, table, l2, per_table);
         if (ret)
             return ret;

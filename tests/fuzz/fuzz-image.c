@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Disk images with arbitrary contents: opened, checked, read, written, repaired.
+ *
+ * With -Dfuzzers=true this is a libFuzzer target, whose input is an image behind one byte that
+ * chooses format and manner.  Otherwise it is a program: given files it runs them, given none it
+ * damages good images at random, with a fixed seed (SEED, RUNS in the environment).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../image/memfile.h"
+#include "util/bytes.h"
+#include "util/log.h"
+
+#define MAX_IMAGE (1u << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static CoSched *sched;
+
+static void ignore_line(void *opaque, const char *line)
+{
+}
+
+/* ---- One image ---- */
+
+static void read_at(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    static uint8_t buffer[128 << 10];
+    bytes = MIN(bytes, sizeof(buffer));
+    if (offset >= node->size)
+        return;
+    bytes = MIN(bytes, node->size - offset);
+    struct iovec iov = {buffer, bytes};
+    IoBuf buf = {&iov, 1, 0};
+    if (node_read_nowait(node, offset, buf, bytes) == -EAGAIN)
+        (void)!node_read(node, offset, buf, bytes);
+}
+
+static uint64_t place(const BlkNode *node, uint64_t *random)
+{
+    uint64_t near = next_random(random) % (512 << 10), r = next_random(random);
+    uint64_t offset = r % 4 == 0   ? node->size - MIN(node->size, near)
+                      : r % 4 == 1 ? next_random(random) % MAX(node->size, 1)
+                                   : near;
+    return align_down(offset, 512);
+}
+
+static void write_at(BlkNode *node, uint64_t offset, uint64_t *random)
+{
+    static uint8_t buffer[96 << 10];
+    uint64_t bytes = 512 + align_down(next_random(random) % (sizeof(buffer) - 512), 512);
+    if (offset >= node->size)
+        return;
+    bytes = MIN(bytes, node->size - offset);
+    memset(buffer, (int)(bytes >> 9), bytes);
+    struct iovec iov = {buffer, bytes};
+    IoBuf buf = {&iov, 1, 0};
+    switch (next_random(random) % 8) {
+    case 0:
+        (void)!node_write_zeroes(node, offset, bytes, ZERO_MAY_UNMAP);
+        break;
+    case 1:
+        (void)!node_write_zeroes(node, offset, bytes, 0);
+        break;
+    case 2:
+        (void)!node_discard(node, offset, bytes, 0);
+        break;
+    case 3:
+        (void)!node_flush(node);
+        break;
+    case 4:
+        (void)!node_write_compressed(node, align_down(offset, node->cluster), buffer, 300);
+        break;
+    default:
+        if (node_write_nowait(node, offset, buf, bytes) == -EAGAIN)
+            (void)!node_write(node, offset, buf, bytes);
+    }
+}
+
+static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
+{
+    static const char *const formats[] = {NULL, "qcow2", "qcow", "raw"};
+    GByteArray *copy = g_byte_array_new();
+    g_byte_array_append(copy, data, (guint)bytes);
+    NodeMode mode = {.no_backing = true,
+                     .repair = manner & 4,
+                     .discard = manner & 8,
+                     .file = {.writable = !(manner & 16)},
+                     .l2_cache = 1,
+                     .refcount_cache = 1};
+    MemFile *m = memfile_new(sched, copy);
+    m->base.readonly = manner & 16;
+    return node_open_file(&m->base, formats[manner & 3], &mode, NULL);
+}
+
+static void work_on(BlkNode *node, uint64_t *random)
+{
+    CheckResult result = {0};
+    NodeDetail detail;
+    for (unsigned n = 0; node->fmt->detail && node->fmt->detail(node, n, &detail); n++)
+        g_free(detail.value);
+    read_at(node, 0, 128 << 10);
+    for (int i = 0; i < 4; i++)
+        read_at(node, place(node, random), 64 << 10);
+    if (node->fmt->check && next_random(random) % 2)
+        (void)!node->fmt->check(node, node->readonly ? 0 : next_random(random) % 4, &result,
+                                ignore_line, NULL);
+    for (int i = 0; i < 8; i++)
+        write_at(node, place(node, random), random);
+    read_at(node, 0, 128 << 10);
+    (void)!node_close(node);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    uint64_t random = 88172645463325252ULL + bytes;
+    if (!sched) {
+        loop_lock(loop_main());
+        sched = co_sched_new(loop_main());
+    }
+    if (bytes < 1 || bytes > MAX_IMAGE)
+        return 0;
+    for (size_t i = 0; i < MIN(bytes, 64); i++)
+        random = random * 31 + data[i];
+    BlkNode *node = open_bytes(data + 1, bytes - 1, data[0]);
+    if (node)
+        work_on(node, &random);
+    return 0;
+}
+
+#ifndef VMRUN_LIBFUZZER
+/* ---- Damaging good images ---- */
+
+static GByteArray *good_image(const char *format, const char *text, uint64_t *random)
+{
+    g_autoptr(Options) options = text ? options_parse("-o", text, NULL, NULL, NULL) : NULL;
+    CreateSpec spec = {.size = 3u << 20, .options = options};
+    NodeMode mode = {.file = {.writable = true}, .borrow = true};
+    MemFile *m = memfile_new(sched, NULL);
+    format_find(format, NULL)->create(&m->base, &spec, NULL);
+    BlkNode *node = node_open_file(&m->base, format, &mode, NULL);
+    for (int i = 0; i < 12; i++)
+        write_at(node, next_random(random) % 2048 * 512, random);
+    node_close(node);
+    GByteArray *image = g_byte_array_new();
+    g_byte_array_append(image, (const guint8 *)"\0", 1);
+    g_byte_array_append(image, m->data->data, MIN(m->data->len, MAX_IMAGE - 1));
+    file_close(&m->base);
+    return image;
+}
+
+/* A number that a table or header field might choke on. */
+static uint64_t nasty(uint64_t *random, size_t bytes)
+{
+    static const uint64_t numbers[] = {
+        0,          1,          512,        0x7fffffff,         0xffffffff,
+        1ULL << 62, 1ULL << 63, UINT64_MAX, 0x00fffffffffffe00, 0x80fffffffffffe01};
+    uint64_t r = next_random(random);
+    if (r % 3 == 0)
+        return numbers[r / 3 % G_N_ELEMENTS(numbers)];
+    uint64_t flags = (r >> 8 & 3) << 62 | (r >> 10 & 1);
+    return flags | align_down(next_random(random) % (bytes * 2), r & 1 ? 4096 : 512);
+}
+
+static void damage(GByteArray *image, uint64_t *random)
+{
+    uint64_t count = 1 + next_random(random) % 6;
+    image->data[0] = (uint8_t)next_random(random);
+    if (next_random(random) % 2)
+        image->data[0] &= ~3; /* what it looks like */
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t r = next_random(random);
+        uint64_t reach = r % 2 ? 120 : image->len - 9;
+        uint64_t at = 1 + next_random(random) % MAX(MIN(reach, image->len - 9), 1);
+        uint64_t value = nasty(random, image->len);
+        if (r & 4)
+            at = 1 + align_down(at - 1, 8);
+        if (r & 8)
+            st64_be(image->data + at, value);
+        else if (r & 16)
+            st32_be(image->data + at, (uint32_t)value);
+        else
+            image->data[at] ^= (uint8_t)(1u << (value & 7));
+    }
+    if (next_random(random) % 8 == 0)
+        g_byte_array_set_size(image, 16 + (guint)(next_random(random) % (image->len - 16)));
+}
+
+static int run_files(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        char *data;
+        gsize bytes;
+        if (!g_file_get_contents(argv[i], &data, &bytes, NULL)) {
+            report_error("cannot read '%s'", argv[i]);
+            return 1;
+        }
+        LLVMFuzzerTestOneInput((const uint8_t *)data, bytes);
+        g_free(data);
+    }
+    return 0;
+}
+
+static void quiet_message(const gchar *domain, GLogLevelFlags level, const gchar *text,
+                          gpointer data)
+{
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const shapes[][2] = {
+        {"qcow2", NULL},
+        {"qcow2", "cluster_size=512"},
+        {"qcow2", "cluster_size=4k,refcount_bits=1"},
+        {"qcow2", "cluster_size=2k,refcount_bits=64,compression_type=zstd"},
+        {"qcow2", "compat=0.10,cluster_size=1k"},
+        {"qcow", NULL},
+        {"raw", NULL},
+    };
+    const char *seed = g_getenv("SEED"), *runs = g_getenv("RUNS");
+    uint64_t random = seed ? strtoull(seed, NULL, 0) : 20080117,
+             n = runs ? strtoull(runs, NULL, 0) : 4000;
+    loop_lock(loop_main());
+    sched = co_sched_new(loop_main());
+    if (argc > 1 && argv[1][0] != '-')
+        return run_files(argc, argv);
+    g_log_set_default_handler(quiet_message, NULL);
+    printf("1..1\n# SEED=%" G_GUINT64_FORMAT "\n", random);
+    fflush(stdout);
+    for (uint64_t i = 0; i < n; i++) {
+        const char *const *shape = shapes[i % G_N_ELEMENTS(shapes)];
+        GByteArray *image = good_image(shape[0], shape[1], &random);
+        damage(image, &random);
+        LLVMFuzzerTestOneInput(image->data, image->len);
+        g_byte_array_unref(image);
+    }
+    printf("ok 1 %" G_GUINT64_FORMAT " damaged images\n", n);
+    return 0;
+}
+#endif
