@@ -96,31 +96,30 @@ static void drop_msr(KvmVm *vm, unsigned i)
 
 /* ---- Moving them ---- */
 
-typedef struct MsrBuffer {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entries[CPU_MSRS_MAX + 1];
-} MsrBuffer;
+static struct kvm_msrs *buffer_new(unsigned count)
+{
+    return g_malloc0(sizeof(struct kvm_msrs) + count * sizeof(struct kvm_msr_entry));
+}
 
 static bool get_tsc(KvmCpu *k, uint64_t *tsc)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } one = {.head.nmsrs = 1, .entry.index = MSR_TSC};
-    int result = kvm_ioctl(k->fd, KVM_GET_MSRS, &one);
-    *tsc = one.entry.data;
+    g_autofree struct kvm_msrs *one = buffer_new(1);
+    one->nmsrs = 1;
+    one->entries[0].index = MSR_TSC;
+    int result = kvm_ioctl(k->fd, KVM_GET_MSRS, one);
+    *tsc = one->entries[0].data;
     return result == 1;
 }
 
 bool kvm_pull_msrs(KvmCpu *k, CpuState *state)
 {
     KvmVm *vm = k->vm;
-    g_autofree MsrBuffer *buffer = g_new0(MsrBuffer, 1);
+    g_autofree struct kvm_msrs *buffer = buffer_new(CPU_MSRS_MAX);
     bool ok = get_tsc(k, &state->tsc);
     pthread_mutex_lock(&vm->msr_lock);
     list_msrs(vm);
     for (;;) {
-        buffer->head.nmsrs = vm->msr_count;
+        buffer->nmsrs = vm->msr_count;
         for (unsigned i = 0; i < vm->msr_count; i++)
             buffer->entries[i].index = vm->msr_index[i];
         int done = kvm_ioctl(k->fd, KVM_GET_MSRS, buffer);
@@ -159,9 +158,9 @@ bool kvm_push_msrs(KvmCpu *k, const CpuState *state)
     msrs[total++] = (CpuMsr){MSR_TSC, state->tsc};
     for (unsigned i = 0; i < count; i++)
         msrs[total++] = state->msrs[i];
-    g_autofree MsrBuffer *buffer = g_new0(MsrBuffer, 1);
+    g_autofree struct kvm_msrs *buffer = buffer_new(total);
     while (next < total) {
-        buffer->head.nmsrs = total - next;
+        buffer->nmsrs = total - next;
         for (unsigned i = next; i < total; i++)
             buffer->entries[i - next] =
                 (struct kvm_msr_entry){.index = msrs[i].index, .data = msrs[i].value};
