@@ -70,7 +70,7 @@ class Vm:
         self.monitor_path = os.path.join(self.work.name, "monitor")
         self.limit = limit
         self.errors = open(os.path.join(self.work.name, "stderr"), "w+b")
-        command = [program or os.environ["VMRUN"], "-display", "none",
+        command = [program or os.environ["VMRUN"], *(() if "-display" in arguments else ("-display", "none")),
                    "-serial", f"file:{self.serial_path}",
                    "-monitor", f"unix:{self.monitor_path},server=on,wait=off", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.errors,
