@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Drives: requests, cache modes, -snapshot, commit, media, locks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
+
+#include "block/block.h"
+#include "block/node.h"
+#include "util/error.h"
+
+#define SIZE (4u << 20)
+
+static char *dir;
+
+static char *path_of(const char *name)
+{
+    return g_build_filename(dir, name, NULL);
+}
+
+/* "@name" in text stands for a file of the scratch directory. */
+static Options *options_of(const char *text)
+{
+    g_auto(GStrv) parts = g_strsplit(text, "@", -1);
+    g_autofree char *prefix = g_strconcat(dir, "/", NULL);
+    g_autofree char *whole = g_strjoinv(prefix, parts);
+    GError *error = NULL;
+    Options *options = options_parse("-drive", whole, "file", NULL, &error);
+    g_assert_no_error(error);
+    return options;
+}
+
+static Blk *open_drive(const char *text)
+{
+    g_autoptr(Options) options = options_of(text);
+    GError *error = NULL;
+    Blk *blk = blk_open(options, &error);
+    if (!blk)
+        g_error("%s: %s", text, error->message);
+    return blk;
+}
+
+static void open_fails(const char *text, const char *why)
+{
+    g_autoptr(Options) options = options_of(text);
+    GError *error = NULL;
+    g_assert_null(blk_open(options, &error));
+    if (!strstr(error->message, why))
+        g_error("%s: no '%s' in: %s", text, why, error->message);
+    g_error_free(error);
+}
+
+static void make(const char *name, const char *format, const char *backing)
+{
+    g_autofree char *path = path_of(name);
+    CreateSpec spec = {.size = SIZE, .backing = backing};
+    GError *error = NULL;
+    CoSched *sched = co_sched_new(loop_main());
+    unlink(path);
+    if (!image_create(sched, path, format, &spec, true, false, &error))
+        g_error("%s", error->message);
+    co_sched_free(sched);
+}
+
+static void put(Blk *blk, uint64_t offset, int value, size_t bytes)
+{
+    g_autofree char *data = g_malloc(bytes);
+    memset(data, value, bytes);
+    g_assert_cmpint(blk_pwrite(blk, offset, data, bytes), ==, 0);
+}
+
+static void expect_at(Blk *blk, uint64_t offset, int value, size_t bytes)
+{
+    g_autofree char *data = g_malloc(bytes);
+    g_assert_cmpint(blk_pread(blk, offset, data, bytes), ==, 0);
+    for (size_t i = 0; i < bytes; i++)
+        g_assert_cmpint(data[i], ==, (char)value);
+}
+
+static int byte_of_file(const char *name, off_t at)
+{
+    g_autofree char *path = path_of(name);
+    unsigned char byte = 255;
+    int fd = open(path, O_RDONLY);
+    g_assert_cmpint(pread(fd, &byte, 1, at), ==, 1);
+    close(fd);
+    return byte;
+}
+
+/* ---- Requests ---- */
+
+static void test_requests(gconstpointer data)
+{
+    const char *format = data;
+    g_autofree char *text = g_strdup_printf("@disk,format=%s,id=d", format);
+    make("disk", format, NULL);
+    Blk *blk = open_drive(text);
+    char sector[512] = {1};
+    g_assert_cmpuint(blk_size(blk), ==, SIZE);
+    g_assert_cmpstr(blk_format_name(blk), ==, format);
+    g_assert_true(blk_write_cache(blk));
+    put(blk, 0, 7, 512);
+    put(blk, 5000 * 512, 9, 100 * 512);
+    expect_at(blk, 0, 7, 512);
+    expect_at(blk, 512, 0, 65536);
+    expect_at(blk, 5000 * 512, 9, 100 * 512);
+    g_assert_cmpint(blk_pread(blk, SIZE, sector, 512), ==, -EINVAL);
+    g_assert_cmpint(blk_pread(blk, SIZE - 512, sector, 1024), ==, -EINVAL);
+    g_assert_cmpint(blk_pread(blk, UINT64_MAX - 511, sector, 512), ==, -EINVAL);
+    g_assert_cmpint(blk_pread(blk, 100, sector, 512), ==, -EINVAL);
+    g_assert_cmpint(blk_pwrite(blk, 0, sector, 100), ==, -EINVAL);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    const BlkStats *stats = blk_stats(blk);
+    g_assert_cmpuint(stats->write_ops, ==, 2);
+    g_assert_cmpuint(stats->write_bytes, ==, 101 * 512);
+    g_assert_cmpuint(stats->read_ops, ==, 3);
+    g_assert_cmpuint(stats->flush_ops, ==, 1);
+    g_assert_cmpuint(stats->failed_ops, ==, 5);
+    blk_close(blk);
+    blk = open_drive("@disk,id=d"); /* probed */
+    g_assert_cmpstr(blk_format_name(blk), ==, format);
+    expect_at(blk, 5000 * 512, 9, 100 * 512);
+    blk_close(blk);
+}
+
+typedef struct Flight {
+    BlkReq req;
+    struct iovec iov;
+    char data[8192];
+    int *done;
+    bool submitted, completed;
+} Flight;
+
+static void flight_done(BlkReq *req, int ret)
+{
+    Flight *f = req->opaque;
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_true(f->submitted); /* never from inside blk_submit() */
+    g_assert_false(f->completed);
+    f->completed = true;
+    (*f->done)++;
+}
+
+static void submit(Blk *blk, Flight *f, BlkOp op, uint64_t offset, int *done)
+{
+    f->iov = (struct iovec){f->data, sizeof(f->data)};
+    f->req = (BlkReq){.op = op,
+                      .offset = offset,
+                      .bytes = sizeof(f->data),
+                      .iov = &f->iov,
+                      .iov_count = 1,
+                      .done = flight_done,
+                      .opaque = f};
+    f->done = done;
+    f->submitted = f->completed = false;
+    int ret = blk_submit(blk, &f->req);
+    f->submitted = true;
+    if (ret == BLK_PENDING)
+        return;
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_false(f->completed);
+    f->completed = true;
+    (*done)++;
+}
+
+/* Many at once, in memory that another test run did not leave in the page cache; all come back
+ * once. */
+static void test_parallel(gconstpointer data)
+{
+    enum { COUNT = 200 };
+    const char *text = data;
+    make("disk", strstr(text, "qcow2") ? "qcow2" : "raw", NULL);
+    Blk *blk = open_drive(text);
+    Flight *flights = g_new0(Flight, COUNT);
+    int done = 0;
+    for (int i = 0; i < COUNT; i++) {
+        memset(flights[i].data, i + 1, sizeof(flights[i].data));
+        submit(blk, &flights[i], BLK_WRITE, (uint64_t)i * 8192, &done);
+    }
+    blk_drain(blk);
+    g_assert_cmpint(done, ==, COUNT);
+    done = 0;
+    for (int i = 0; i < COUNT; i++) {
+        memset(flights[i].data, 0, sizeof(flights[i].data));
+        submit(blk, &flights[i], BLK_READ, (uint64_t)i * 8192, &done);
+    }
+    blk_drain(blk);
+    g_assert_cmpint(done, ==, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        g_assert_cmpint(flights[i].data[8191], ==, (char)(i + 1));
+    g_free(flights);
+    blk_close(blk);
+}
+
+static void test_zeroes(gconstpointer data)
+{
+    g_autofree char *text = g_strdup_printf("@disk,format=%s,discard=unmap", (const char *)data);
+    make("disk", data, NULL);
+    Blk *blk = open_drive(text);
+    put(blk, 0, 3, 1 << 20);
+    BlkReq req = {.op = BLK_WRITE_ZEROES, .offset = 4096, .bytes = 300000 / 512 * 512};
+    int done = 0;
+    Flight f = {.req = req};
+    f.req.done = flight_done;
+    f.req.opaque = &f;
+    f.done = &done;
+    for (int i = 0; i < 3; i++) {
+        f.req.op = i == 2 ? BLK_DISCARD : BLK_WRITE_ZEROES;
+        f.req.flags = i == 1 ? BLK_MAY_UNMAP : 0;
+        f.req.offset = 4096 + (uint64_t)i * 300032;
+        f.completed = false;
+        f.submitted = true;
+        int ret = blk_submit(blk, &f.req);
+        g_assert_true(ret == 0 || ret == BLK_PENDING);
+        blk_drain(blk);
+        if (i < 2)
+            expect_at(blk, f.req.offset, 0, f.req.bytes);
+        expect_at(blk, 0, 3, 4096);
+    }
+    blk_close(blk);
+}
+
+/* ---- Options ---- */
+
+static void test_options(void)
+{
+    make("disk", "raw", NULL);
+    open_fails("@none", "No such file");
+    open_fails("@disk,format=qcow2", "qcow2");
+    open_fails("@disk,format=qcow3", "did you mean");
+    open_fails("@disk,cahce=none", "did you mean 'cache'");
+    open_fails("@disk,cache=maybe", "cache");
+    open_fails("@disk,aio=native", "cache=none");
+    open_fails("@disk,rerror=enospc", "rerror=enospc");
+    open_fails("@disk,detect-zeroes=unmap", "discard=unmap");
+    open_fails("id=x", "needs file=IMAGE");
+    Blk *blk = open_drive("@disk,id=x,format=raw");
+    open_fails("@disk,id=x", "there is a drive 'x' already");
+    open_fails("@disk,id=y", "this process itself");
+    GError *error = NULL;
+    g_assert_null(blk_resolve("z", &error));
+    g_assert_cmpstr(error->message, ==, "no drive with id 'z'; there are: x");
+    g_clear_error(&error);
+    g_assert_true(blk_resolve("x", NULL) == blk);
+    g_assert_true(blk_attach_device(blk, NULL, NULL, "ide-hd", NULL));
+    g_assert_false(blk_attach_device(blk, NULL, NULL, "other", &error));
+    g_assert_nonnull(strstr(error->message, "ide-hd"));
+    g_clear_error(&error);
+    g_assert_false(blk_eject(blk, true, &error));
+    g_assert_nonnull(strstr(error->message, "not removable"));
+    g_clear_error(&error);
+    blk_detach_device(blk);
+    blk_close(blk);
+}
+
+static void test_errors(void)
+{
+    make("disk", "raw", NULL);
+    Blk *blk = open_drive("@disk,format=raw");
+    g_assert_cmpint(blk_error_action(blk, true, ENOSPC), ==, BLK_ERROR_STOP);
+    g_assert_cmpint(blk_error_action(blk, true, EIO), ==, BLK_ERROR_REPORT);
+    g_assert_cmpint(blk_error_action(blk, false, EIO), ==, BLK_ERROR_REPORT);
+    blk_close(blk);
+    blk = open_drive("@disk,format=raw,werror=ignore,rerror=stop");
+    g_assert_cmpint(blk_error_action(blk, true, ENOSPC), ==, BLK_ERROR_IGNORE);
+    g_assert_cmpint(blk_error_action(blk, false, EIO), ==, BLK_ERROR_STOP);
+    blk_close(blk);
+}
+
+static void test_readonly(void)
+{
+    char sector[512] = {0};
+    make("disk", "qcow2", NULL);
+    Blk *one = open_drive("@disk,readonly=on"), *two = open_drive("@disk,readonly=on");
+    g_assert_true(blk_readonly(one));
+    g_assert_cmpint(blk_pwrite(one, 0, sector, 512), ==, -EROFS);
+    g_assert_cmpint(blk_pread(two, 0, sector, 512), ==, 0);
+    open_fails("@disk", "so it cannot be opened for writing");
+    blk_close(one);
+    blk_close(two);
+}
+
+/* A raw image whose format was guessed stays raw. */
+static void test_disguise(void)
+{
+    char sector[512] = "QFI\xfb\0\0\0\2";
+    make("disk", "raw", NULL);
+    Blk *blk = open_drive("@disk");
+    g_assert_cmpint(blk_pwrite(blk, 0, sector, 512), ==, -EPERM);
+    g_assert_cmpint(blk_pwrite(blk, 512, sector, 512), ==, 0);
+    put(blk, 0, 5, 512);
+    blk_close(blk);
+    blk = open_drive("@disk,format=raw");
+    g_assert_cmpint(blk_pwrite(blk, 0, sector, 512), ==, 0);
+    blk_close(blk);
+}
+
+/* ---- Overlays ---- */
+
+static void test_snapshot(void)
+{
+    make("disk", "raw", NULL);
+    Blk *blk = open_drive("@disk,format=raw,snapshot=on,id=s");
+    GError *error = NULL;
+    g_autofree char *path = path_of("disk");
+    put(blk, 8192, 6, 8192);
+    expect_at(blk, 8192, 6, 8192);
+    g_assert_cmpint(byte_of_file("disk", 8192), ==, 0);
+    g_assert_cmpstr(blk_format_name(blk), ==, "raw");
+    g_assert_cmpstr(blk_file_name(blk), ==, path);
+    g_assert_true(blk_commit(blk, &error));
+    g_assert_cmpint(byte_of_file("disk", 8192), ==, 6);
+    put(blk, 8192, 1, 512);
+    expect_at(blk, 8192 + 512, 6, 512);
+    g_assert_cmpint(byte_of_file("disk", 8192), ==, 6);
+    blk_close(blk);
+    g_assert_cmpint(byte_of_file("disk", 8192), ==, 6);
+}
+
+static void test_commit(gconstpointer data)
+{
+    const char *format = data;
+    GError *error = NULL;
+    make("base", "qcow2", NULL);
+    Blk *blk = open_drive("@base");
+    put(blk, 0, 1, 200 * 512);
+    g_assert_false(blk_commit(blk, &error));
+    g_assert_nonnull(strstr(error->message, "no backing file"));
+    g_clear_error(&error);
+    blk_close(blk);
+    make("top", format, "base");
+    blk = open_drive("@top");
+    put(blk, 100 * 512, 2, 300 * 512);
+    put(blk, 0, 0, 8 * 512);
+    g_assert_true(blk_commit(blk, &error));
+    expect_at(blk, 100 * 512, 2, 300 * 512);
+    expect_at(blk, 8 * 512, 1, 92 * 512);
+    put(blk, 0, 4, 512);
+    blk_close(blk);
+    blk = open_drive("@base");
+    expect_at(blk, 0, 0, 8 * 512);
+    expect_at(blk, 8 * 512, 1, 92 * 512);
+    expect_at(blk, 100 * 512, 2, 300 * 512);
+    blk_close(blk);
+    blk = open_drive("@top");
+    expect_at(blk, 0, 4, 512);
+    expect_at(blk, 100 * 512, 2, 300 * 512);
+    blk_close(blk);
+}
+
+/* A base that somebody else reads must not change under him. */
+static void test_commit_refused(void)
+{
+    GError *error = NULL;
+    make("base", "qcow2", NULL);
+    make("top", "qcow2", "base");
+    Blk *reader = open_drive("@base,readonly=on"), *blk = open_drive("@top");
+    put(blk, 0, 4, 512);
+    g_assert_false(blk_commit(blk, &error));
+    g_assert_nonnull(strstr(error->message, "is locked"));
+    g_clear_error(&error);
+    expect_at(blk, 0, 4, 512);
+    expect_at(reader, 0, 0, 512);
+    blk_close(reader);
+    g_assert_true(blk_commit(blk, &error));
+    blk_close(blk);
+}
+
+/* ---- Media ---- */
+
+typedef struct Tray {
+    bool locked, open;
+    int changes, requests;
+    bool present;
+} Tray;
+
+static void tray_changed(void *opaque, Blk *blk, bool present)
+{
+    Tray *tray = opaque;
+    tray->changes++;
+    tray->present = present;
+    g_assert_true(blk_has_medium(blk) == present);
+}
+
+static void tray_request(void *opaque, Blk *blk, bool force)
+{
+    ((Tray *)opaque)->requests++;
+}
+
+static bool tray_is_open(void *opaque)
+{
+    return ((Tray *)opaque)->open;
+}
+
+static bool tray_is_locked(void *opaque)
+{
+    return ((Tray *)opaque)->locked;
+}
+
+static const BlkDevOps tray_ops = {tray_changed, tray_request, tray_is_open, tray_is_locked};
+
+static void test_media(void)
+{
+    Tray tray = {0};
+    GError *error = NULL;
+    char sector[512];
+    g_autofree char *disk = path_of("disk"), *none = path_of("none");
+    make("disk", "raw", NULL);
+    Blk *blk = open_drive("media=cdrom,id=cd");
+    g_assert_false(blk_has_medium(blk));
+    g_assert_cmpuint(blk_size(blk), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 0, sector, 512), ==, -ENOMEDIUM);
+    blk_attach_device(blk, &tray_ops, &tray, "ide-cd", NULL);
+    g_assert_true(blk_change(blk, disk, NULL, false, &error));
+    g_assert_true(blk_readonly(blk));
+    g_assert_true(tray.present);
+    tray.locked = true;
+    g_assert_false(blk_eject(blk, false, &error));
+    g_assert_nonnull(strstr(error->message, "locked by the guest"));
+    g_clear_error(&error);
+    g_assert_cmpint(tray.requests, ==, 1);
+    g_autoptr(GString) text = g_string_new(NULL);
+    blk_describe(blk, text);
+    g_assert_nonnull(strstr(text->str, "Removable device: locked, tray closed"));
+    g_assert_nonnull(strstr(text->str, "(raw, read-only)"));
+    g_assert_true(blk_eject(blk, true, &error));
+    g_assert_false(tray.present);
+    tray.locked = false;
+    g_assert_false(blk_change(blk, none, NULL, false, &error));
+    g_clear_error(&error);
+    g_string_truncate(text, 0);
+    blk_describe_all(text, false);
+    g_assert_nonnull(strstr(text->str, "cd: [not inserted]\n"));
+    g_string_truncate(text, 0);
+    blk_describe_all(text, true);
+    g_assert_nonnull(strstr(text->str, "cd: rd_bytes=0 "));
+    blk_close(blk);
+    blk = open_drive("@disk,media=floppy,format=raw");
+    g_assert_false(blk_readonly(blk));
+    put(blk, 0, 8, 512);
+    g_assert_true(blk_eject(blk, false, &error));
+    g_assert_cmpint(byte_of_file("disk", 0), ==, 8);
+    blk_close(blk);
+}
+
+/* ---- Another thread, as a vCPU ---- */
+
+typedef struct Vcpu {
+    Blk *blk;
+    bool ended; /* main lock */
+} Vcpu;
+
+static gpointer vcpu_main(gpointer opaque)
+{
+    Vcpu *cpu = opaque;
+    loop_lock(loop_main());
+    for (int i = 0; i < 50; i++) {
+        put(cpu->blk, (uint64_t)i * 65536, i, 512);
+        expect_at(cpu->blk, (uint64_t)i * 65536, i, 512);
+        g_assert_cmpint(blk_flush(cpu->blk), ==, 0);
+    }
+    cpu->ended = true;
+    loop_wake(loop_main());
+    loop_unlock(loop_main());
+    return NULL;
+}
+
+static void test_thread(void)
+{
+    make("disk", "qcow2", NULL);
+    Vcpu cpu = {open_drive("@disk"), false};
+    GThread *thread = g_thread_new("cpu", vcpu_main, &cpu);
+    while (!cpu.ended)
+        loop_step(loop_main(), true);
+    loop_unlock(loop_main());
+    g_thread_join(thread);
+    loop_lock(loop_main());
+    blk_close(cpu.blk);
+}
+
+static void remove_dir(void)
+{
+    static const char *const names[] = {"disk", "base", "top"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = path_of(names[i]);
+        g_unlink(path);
+    }
+    g_rmdir(dir);
+    g_free(dir);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    dir = g_dir_make_tmp("test-block-XXXXXX", NULL);
+    loop_lock(loop_main());
+    g_test_add_data_func("/block/requests/raw", "raw", test_requests);
+    g_test_add_data_func("/block/requests/qcow", "qcow", test_requests);
+    g_test_add_data_func("/block/requests/qcow2", "qcow2", test_requests);
+    g_test_add_data_func("/block/parallel/raw", "@disk,format=raw", test_parallel);
+    g_test_add_data_func("/block/parallel/qcow2", "@disk,format=qcow2", test_parallel);
+    g_test_add_data_func("/block/parallel/none", "@disk,format=qcow2,cache=none", test_parallel);
+    g_test_add_data_func("/block/parallel/native", "@disk,format=raw,cache=none,aio=native",
+                         test_parallel);
+    g_test_add_data_func("/block/parallel/writethrough", "@disk,format=qcow2,cache=writethrough",
+                         test_parallel);
+    g_test_add_data_func("/block/parallel/unsafe", "@disk,format=qcow2,cache=unsafe",
+                         test_parallel);
+    g_test_add_data_func("/block/parallel/detect", "@disk,format=qcow2,detect-zeroes=on",
+                         test_parallel);
+    g_test_add_data_func("/block/zeroes/raw", "raw", test_zeroes);
+    g_test_add_data_func("/block/zeroes/qcow", "qcow", test_zeroes);
+    g_test_add_data_func("/block/zeroes/qcow2", "qcow2", test_zeroes);
+    g_test_add_func("/block/options", test_options);
+    g_test_add_func("/block/errors", test_errors);
+    g_test_add_func("/block/readonly", test_readonly);
+    g_test_add_func("/block/disguise", test_disguise);
+    g_test_add_func("/block/snapshot", test_snapshot);
+    g_test_add_data_func("/block/commit/qcow2", "qcow2", test_commit);
+    g_test_add_data_func("/block/commit/qcow", "qcow", test_commit);
+    g_test_add_func("/block/commit/refused", test_commit_refused);
+    g_test_add_func("/block/media", test_media);
+    g_test_add_func("/block/thread", test_thread);
+    int result = g_test_run();
+    blk_close_all();
+    loop_unlock(loop_main());
+    remove_dir();
+    return result;
+}
