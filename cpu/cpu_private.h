@@ -234,6 +234,8 @@ enum {
 
 /* ---- The processor ---- */
 
+enum { CPU_MC_BANKS = 10, CPU_MSR_STORE = 80 };
+
 struct Cpu {
     /* Hot: what handlers touch. */
     uint64_t gpr[SLOT_COUNT];
@@ -248,9 +250,12 @@ struct Cpu {
     uint16_t flags;        /* FLAG_* */
     uint8_t cpl;
     bool interrupt_shadow;   /* STI, MOV SS: until after the next instruction */
+    uint8_t fp_ready;        /* FP_READY_*: which FP instructions may run without a look */
+    uint8_t fp_live;         /* FP_LIVE_*: what of the guest's FP state is in the host's CPU */
     uintptr_t stack_floor;   /* blocks do not chain below: a handler was not tail-called */
     struct JumpEntry *jumps; /* blocks by linear address (block.h) */
-    const Op *link_from;     /* whose chain the next block that is found goes into, or NULL */
+    uint64_t link_target;
+    const Op *link_from; /* whose chain the next block that is found goes into, or NULL */
     CpuSegment seg[SEG_COUNT];
     jmp_buf fault_exit;
 
@@ -263,10 +268,14 @@ struct Cpu {
     uint64_t physical_mask;     /* bits of a physical address, A20 included */
     uint64_t physical_reserved; /* bits of a page table entry's address beyond CPUID's width */
     bool halted, waiting_sipi, nmi_masked, smm;
-    bool rescue; /* in cpu_run() for the KVM engine */
+    bool gigabyte_pages; /* of CPUID */
+    bool rescue;         /* in cpu_run() for the KVM engine */
     /* DR6 bits that are due as a #DB trap behind the instruction under way (data breakpoints, a
      * task's T bit; BS is run.c's).  Delivering any event clears them. */
     uint32_t debug_pending;
+    bool hold_debug;     /* behind MOV SS and POP SS no #DB */
+    bool refused;        /* take_interrupt() had none just now */
+    int64_t slow_budget; /* the true one while run.c keeps an instruction alone; else 0 */
 
     /* The fault that longjmp carries. */
     struct {
@@ -280,18 +289,24 @@ struct Cpu {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp,
         sysenter_eip, pat, misc_enable, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11],
         debugctl, mcg_status, mcg_ctl, smbase, spec_ctrl, tsc_adjust;
+    uint64_t mc_banks[4 * CPU_MC_BANKS]; /* CTL, STATUS, ADDR, MISC of each */
+    uint64_t msr_store[CPU_MSR_STORE];   /* msr.c's own: what nobody else looks at */
 
     /* x87, MMX, SSE, AVX: the XSAVE area in standard format; FXSAVE's image first. */
     uint8_t xsave[CPU_XSAVE_MAX] __attribute__((aligned(64)));
+    /* The last x87 instruction and its operand (FOP, FCS in one word: stubs store both). */
+    uint16_t fpu_opcode, fpu_cs, fpu_ds;
+    uint64_t fpu_ip, fpu_dp;
 
     TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
     TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
-    uint8_t table;       /* TLB_*: the table in force, even while every access is to be checked */
-    TlbFills fills[2];   /* not global, global */
-    uint64_t paging_key; /* the paging bits that the tables were filled under */
-    uint64_t large_pages[16];  /* a hash of 2 MiB areas from which larger pages were filled */
-    bool huge_pages;           /* 1 GiB pages were filled */
-    struct RamWindow *windows; /* mmu.c's own: host addresses of page tables */
+    uint8_t table;     /* TLB_*: the table in force, even while every access is to be checked */
+    TlbFills fills[2]; /* not global, global */
+    bool watching, checks_alignment; /* every access is looked at */
+    uint64_t paging_key;             /* the paging bits that the tables were filled under */
+    uint64_t large_pages[16];        /* a hash of 2 MiB areas from which larger pages were filled */
+    bool huge_pages;                 /* 1 GiB pages were filled */
+    struct RamWindow *windows;       /* mmu.c's own: host addresses of page tables */
 
     /* Outside. */
     AddressSpace *mem, *smm_mem, *io;
@@ -301,8 +316,15 @@ struct Cpu {
     int64_t budget_start;  /* of this cpu_run() */
     struct CodeMail *mail; /* code.c's own: messages from other CPUs */
 
-    struct BlockCache *blocks; /* decode.c's own */
-    struct FpuCache *fpu;      /* fpu.c's own: host-code stubs */
+    struct BlockCache *blocks;    /* decode.c's own */
+    struct CpuDecoders *decoders; /* decode.c's own */
+    struct FpuCache *fpu;         /* fpu.c's own: host-code stubs */
+
+    /* watch.c's own: a debugger outside the guest. */
+    CpuWatch watches[CPU_WATCHES_MAX];
+    unsigned watch_count;
+    int watch_met; /* index, or -1 */
+    bool debugged; /* single instructions */
 };
 
 /* ---- For handlers ---- */
@@ -311,6 +333,7 @@ struct Cpu {
  * that the stack stays flat (sanitizers, -O0). */
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
     !defined(VMRUN_NO_TAIL_CALLS)
+#define CPU_TAIL_CALLS
 #define NEXT(cpu, op) return (op)[1].fn((cpu), (op) + 1)
 #else
 #define NEXT(cpu, op) return (op) + 1
@@ -344,6 +367,67 @@ G_GNUC_NORETURN void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uin
  */
 uint64_t cpu_linear_checked(Cpu *cpu, const Op *op, unsigned seg, uint64_t address, unsigned size,
                             Access access);
+/* Slow paths: TLB misses, page crossings, MMIO, code pages.  The value is in the low bytes; size is
+ * 1, 2, 4 or 8. */
+uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
+/* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
+ * it must be done in parts under cpu_atomic_lock() (MMIO, page crossing).  Faults as a write. */
+void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+#ifdef CPU_TAIL_CALLS
+/*
+ * The same calls through thunks (mmu_thunks.c) that preserve all general registers but rax: so that
+ * a handler whose fast path calls nothing needs no frame.  The calls stand in assembly, so cpu/ is
+ * compiled with -mno-red-zone.
+ */
+#define CPU_XMM_CLOBBERS                                                                           \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",       \
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+static inline uint64_t cpu_linear_call(Cpu *cpu, const Op *op, unsigned seg, uint64_t address,
+                                       unsigned size, Access access)
+{
+    uint64_t result;
+    register uint64_t r8 __asm__("r8") = size;
+    register uint64_t r9 __asm__("r9") = access;
+    __asm__ volatile("call cpu_linear_thunk"
+                     : "=a"(result)
+                     : "D"(cpu), "S"(op), "d"(seg), "c"(address), "r"(r8), "r"(r9)
+                     : "memory", "cc", CPU_XMM_CLOBBERS);
+    return result;
+}
+static inline uint64_t cpu_load_call(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    uint64_t result;
+    __asm__ volatile("call cpu_load_thunk"
+                     : "=a"(result)
+                     : "D"(cpu), "S"(op), "d"(linear), "c"(size)
+                     : "memory", "cc", CPU_XMM_CLOBBERS);
+    return result;
+}
+static inline void cpu_store_call(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value,
+                                  unsigned size)
+{
+    register uint64_t r8 __asm__("r8") = size;
+    __asm__ volatile("call cpu_store_thunk"
+                     :
+                     : "D"(cpu), "S"(op), "d"(linear), "c"(value), "r"(r8)
+                     : "memory", "cc", "rax", CPU_XMM_CLOBBERS);
+}
+static inline void *cpu_host_rmw_call(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    void *result;
+    __asm__ volatile("call cpu_host_rmw_thunk"
+                     : "=a"(result)
+                     : "D"(cpu), "S"(op), "d"(linear), "c"(size)
+                     : "memory", "cc", CPU_XMM_CLOBBERS);
+    return result;
+}
+#else
+#define cpu_linear_call   cpu_linear_checked
+#define cpu_load_call     cpu_load_slow
+#define cpu_store_call    cpu_store_slow
+#define cpu_host_rmw_call cpu_host_rmw
+#endif
 static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsigned size,
                                   Access access)
 {
@@ -351,14 +435,9 @@ static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsi
         return address;
     if (op->attr & OP_BASE)
         return address + cpu->seg[op->seg].base;
-    return cpu_linear_checked(cpu, op, op->seg, address, size, access);
+    return cpu_linear_call(cpu, op, op->seg, address, size, access);
 }
 
-/* Slow paths: TLB misses, page crossings, MMIO, code pages.  The value is in the low bytes; size is
- * 1, 2, 4 or 8.  user_as_kernel: descriptor tables, TSS and the like, always with CPL 0's rights.
- */
-uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
-void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
 /* Checks that [linear, linear + size) could be accessed, faults if not; size up to a page. */
 void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* Host pointer to linear if the page is plain RAM for this access and the bytes do not cross it,
@@ -386,8 +465,8 @@ static inline bool tlb_hit(uint64_t tag, uint64_t linear, unsigned size)
     {                                                                                              \
         const TlbEntry *entry = cpu_tlb(cpu, linear);                                              \
         uint##bits##_t value;                                                                      \
-        if (!tlb_hit(entry->read, linear, bits / 8))                                               \
-            return (uint##bits##_t)cpu_load_slow(cpu, op, linear, bits / 8);                       \
+        if (G_UNLIKELY(!tlb_hit(entry->read, linear, bits / 8)))                                   \
+            return (uint##bits##_t)cpu_load_call(cpu, op, linear, bits / 8);                       \
         memcpy(&value, (const void *)(linear + entry->delta), sizeof(value));                      \
         return value;                                                                              \
     }                                                                                              \
@@ -395,8 +474,8 @@ static inline bool tlb_hit(uint64_t tag, uint64_t linear, unsigned size)
                                        uint##bits##_t value)                                       \
     {                                                                                              \
         const TlbEntry *entry = cpu_tlb(cpu, linear);                                              \
-        if (!tlb_hit(entry->write, linear, bits / 8))                                              \
-            cpu_store_slow(cpu, op, linear, value, bits / 8);                                      \
+        if (G_UNLIKELY(!tlb_hit(entry->write, linear, bits / 8)))                                  \
+            cpu_store_call(cpu, op, linear, value, bits / 8);                                      \
         else                                                                                       \
             memcpy((void *)(linear + entry->delta), &value, sizeof(value));                        \
     }
@@ -415,9 +494,6 @@ static inline void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned s
     return (void *)(linear + entry->delta);
 }
 
-/* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
- * it must be done in parts under cpu_atomic_lock() (MMIO, page crossing).  Faults as a write. */
-void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
 void cpu_atomic_lock(void);
 void cpu_atomic_unlock(void);
 
@@ -426,6 +502,10 @@ void cpu_atomic_unlock(void);
 uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, bool user);
 void cpu_tlb_flush(Cpu *cpu, bool global); /* global: global pages, too */
 void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
+
+/* ---- watch.c ---- */
+/* An access that a debugger's watchpoint may wait for. */
+void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
 
 /* ---- decode.c, run.c ---- */
 /* Recomputes cpu->mode and cpu->tlb after a change of CS, SS, CPL, EFLAGS.VM/AC/TF, CR0, CR4, EFER.
@@ -472,10 +552,6 @@ void cpu_load_segment(Cpu *cpu, const Op *op, unsigned seg, uint16_t selector);
 /* Real mode and vm86: base = selector << 4; limits stay (unreal mode) outside vm86. */
 void cpu_load_segment_real(Cpu *cpu, unsigned seg, uint16_t selector);
 void cpu_set_cpl(Cpu *cpu, unsigned cpl);
-/* Hardware task switch. */
-typedef enum { TASK_JMP, TASK_CALL, TASK_IRET, TASK_GATE } TaskCause;
-void cpu_task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, bool has_error,
-                     uint32_t error, uint64_t next_rip);
 /* SMI and RSM. */
 void cpu_enter_smm(Cpu *cpu);
 void cpu_init_signal(Cpu *cpu); /* INIT */
@@ -484,6 +560,23 @@ void cpu_sipi(Cpu *cpu, uint8_t vector);
 /* ---- fpu.c ---- */
 void fpu_init(Cpu *cpu);
 void fpu_fini(Cpu *cpu);
+/* Power-on (INIT leaves the FPU alone). */
 void fpu_reset(Cpu *cpu);
+/* CpuState.xsave from the CPU, and the CPU from it (XSTATE_BV heeded). */
+void fpu_get_state(Cpu *cpu, CpuState *state);
+void fpu_set_state(Cpu *cpu, const CpuState *state);
+/* The guest's MXCSR and x87 registers may stay in the host's from one instruction to the next.
+ * fpu_leave() puts them back: before cpu_run() returns and before code of devices is called. */
+void fpu_leave_slow(Cpu *cpu);
+static inline void fpu_leave(Cpu *cpu)
+{
+    if (G_UNLIKELY(cpu->fp_live))
+        fpu_leave_slow(cpu);
+}
+/* CR0, CR4 or XCR0 changed: FP instructions look again. cpu_mode_changed() and XSETBV call it. */
+static inline void fpu_mode_changed(Cpu *cpu)
+{
+    cpu->fp_ready = 0;
+}
 
 #endif

@@ -142,6 +142,8 @@ void ram_code_written(RamBlock *block, uint64_t page, uint64_t lines)
 
 static void range_written(RamBlock *block, uint64_t offset, uint64_t length)
 {
+    /* The bytes are to be seen by who marks lines after this look at them. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     while (length) {
         uint64_t part = MIN(length, RAM_PAGE_SIZE - (offset & (RAM_PAGE_SIZE - 1)));
         ram_code_written(block, offset >> RAM_PAGE_BITS, ram_line_mask(offset, (unsigned)part));
@@ -182,13 +184,11 @@ static bool page_range(const RamBlock *block, uint64_t offset, uint64_t length, 
     return true;
 }
 
-void ram_mark_dirty(RamBlock *block, uint64_t offset, uint64_t length)
+void ram_mark_bits(RamBlock *block, uint64_t offset, uint64_t length)
 {
     uint64_t first, end;
     if (!page_range(block, offset, length, &first, &end))
         return;
-    if (__atomic_load_n(&block->code, __ATOMIC_ACQUIRE))
-        range_written(block, offset, MIN(length, block->size - offset));
     for (int client = 0; client < DIRTY_CLIENTS; client++) {
         unsigned long *bits = __atomic_load_n(&block->dirty[client], __ATOMIC_ACQUIRE);
         for (uint64_t page = first; bits && page < end; page++) {
@@ -197,6 +197,13 @@ void ram_mark_dirty(RamBlock *block, uint64_t offset, uint64_t length)
                 __atomic_fetch_or(&bits[page / LONG_BITS], bit, __ATOMIC_RELEASE);
         }
     }
+}
+
+void ram_mark_dirty(RamBlock *block, uint64_t offset, uint64_t length)
+{
+    if (offset < block->size && __atomic_load_n(&block->code, __ATOMIC_ACQUIRE))
+        range_written(block, offset, MIN(length, block->size - offset));
+    ram_mark_bits(block, offset, length);
 }
 
 /* Clears the bit of a page; returns whether it was set. */

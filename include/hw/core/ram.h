@@ -46,6 +46,8 @@ void ram_dirty_enable(RamBlock *block, DirtyClient client);
 /* Sets the bits of every page in [offset, offset + length) for all clients that log, and tells the
  * watcher of decoded code in there: to be called after a write.  Any thread. */
 void ram_mark_dirty(RamBlock *block, uint64_t offset, uint64_t length);
+/* Only the bits. */
+void ram_mark_bits(RamBlock *block, uint64_t offset, uint64_t length);
 /* True if a page in the range is dirty for the client; clears the range. */
 bool ram_test_clear_dirty(RamBlock *block, DirtyClient client, uint64_t offset, uint64_t length);
 /* Copies the client's bits of the range, from the page of offset on, into bitmap (bit 0 = first

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The software TLB and the slow paths of memory accesses: misses, page crossings, device memory,
+ * pages with decoded code or dirty logging, data breakpoints and alignment checks.
+ *
+ * While every access has to be looked at (breakpoints, #AC), cpu->tlb is a table that never hits;
+ * the real one is cpu->table.
+ */
+#include "block.h"
+
+#include "util/rcu.h"
+
+enum {
+    RIGHT_READ = 1 << ACCESS_READ,
+    RIGHT_WRITE = 1 << ACCESS_WRITE,
+    RIGHT_EXEC = 1 << ACCESS_EXEC
+};
+
+/* DR7 (SDM vol. 3, 17.2.4): R/W and LEN fields of four bits from bit 16 on. */
+enum { DR_EXECUTE, DR_WRITE, DR_IO, DR_ACCESS };
+
+static TlbEntry never[TLB_ENTRIES];
+
+static inline unsigned slot_of(uint64_t linear)
+{
+    return linear >> 12 & (TLB_ENTRIES - 1);
+}
+
+/* ---- Flushing ---- */
+
+static void entry_clear(Cpu *cpu, unsigned table, unsigned slot)
+{
+    TlbEntry *entry = &cpu->tables[table][slot];
+    entry->read = entry->write = entry->exec = TLB_NONE;
+    cpu->infos[table][slot].page = TLB_NONE;
+}
+
+static void clear_all(Cpu *cpu)
+{
+    for (unsigned table = 0; table < TLB_TABLES; table++)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            entry_clear(cpu, table, slot);
+    cpu->fills[0].count = cpu->fills[1].count = 0;
+}
+
+static void clear_filled(Cpu *cpu, TlbFills *fills)
+{
+    for (unsigned i = 0; i < fills->count; i++)
+        entry_clear(cpu, fills->slot[i] / TLB_ENTRIES, fills->slot[i] % TLB_ENTRIES);
+    fills->count = 0;
+}
+
+void cpu_tlb_flush(Cpu *cpu, bool global)
+{
+    if (cpu->fills[0].count > TLB_FILLS || (global && cpu->fills[1].count > TLB_FILLS)) {
+        clear_all(cpu);
+    } else {
+        clear_filled(cpu, &cpu->fills[0]);
+        if (global)
+            clear_filled(cpu, &cpu->fills[1]);
+    }
+    if (global) {
+        memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
+        cpu->huge_pages = false;
+    }
+    jumps_flush(cpu, global);
+}
+
+static inline unsigned area_of(uint64_t linear)
+{
+    return (linear >> 21 ^ linear >> 31) & 1023;
+}
+
+static void note_large(Cpu *cpu, uint64_t linear, unsigned size_bits)
+{
+    cpu->huge_pages |= size_bits == 30;
+    for (unsigned i = 0; i < (size_bits == 22 ? 2 : 1); i++) {
+        unsigned area = area_of(linear ^ (uint64_t)i << 21);
+        cpu->large_pages[area / 64] |= 1ull << area % 64;
+    }
+}
+
+void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear)
+{
+    unsigned area = area_of(linear);
+    /* Pieces of a large page may be anywhere in the tables. */
+    if (cpu->huge_pages) {
+        cpu_tlb_flush(cpu, true);
+        return;
+    }
+    if (cpu->large_pages[area / 64] >> area % 64 & 1) {
+        for (unsigned table = 0; table < TLB_TABLES; table++)
+            for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+                if (cpu->infos[table][slot].large &&
+                    !((cpu->infos[table][slot].page ^ linear) & ~0x3fffffull))
+                    entry_clear(cpu, table, slot);
+        jumps_flush(cpu, true);
+    }
+    for (unsigned table = 0; table < TLB_TABLES; table++)
+        if (cpu->infos[table][slot_of(linear)].page == (linear & PAGE_MASK))
+            entry_clear(cpu, table, slot_of(linear));
+    jumps_flush_page(cpu, linear);
+}
+
+void mmu_memory_changed(Cpu *cpu)
+{
+    const Machine *machine = cpu->vcpu->machine;
+    cpu->physical_mask = machine && !machine->a20 ? ~(1ull << 20) : ~0ull;
+    walk_flush_windows(cpu);
+    cpu_tlb_flush(cpu, true);
+}
+
+static bool watches_data(const Cpu *cpu)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if ((cpu->dr[7] >> 2 * i & 3) && (cpu->dr[7] >> (16 + 4 * i) & 1))
+            return true;
+    return cpu->watch_count;
+}
+
+void mmu_mode_changed(Cpu *cpu)
+{
+    uint64_t key = (cpu->cr0 & (CR0_PG | CR0_WP | CR0_PE)) |
+                   (cpu->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)) << 32 |
+                   (cpu->efer & (EFER_NXE | EFER_LMA)) | (cpu->smm ? 1u << 2 : 0);
+    if (key != cpu->paging_key) {
+        if ((key ^ cpu->paging_key) & 1u << 2)
+            walk_flush_windows(cpu);
+        cpu->paging_key = key;
+        cpu_tlb_flush(cpu, true);
+    }
+    cpu->table = cpu->cpl == 3                                     ? TLB_USER
+                 : (cpu->cr4 & CR4_SMAP) && (cpu->eflags & EFL_AC) ? TLB_KERNEL_AC
+                                                                   : TLB_KERNEL;
+    cpu->watching = watches_data(cpu);
+    cpu->checks_alignment =
+        cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->eflags & EFL_AC) && (cpu->cr0 & CR0_PE);
+    cpu->tlb = cpu->watching || cpu->checks_alignment ? never : cpu->tables[cpu->table];
+}
+
+void mmu_init(Cpu *cpu)
+{
+    for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+        never[slot].read = never[slot].write = never[slot].exec = TLB_NONE;
+    clear_all(cpu);
+    walk_init(cpu);
+}
+
+void mmu_fini(Cpu *cpu)
+{
+    walk_fini(cpu);
+}
+
+/* ---- Filling ---- */
+
+static void find_memory(Cpu *cpu, TlbInfo *info)
+{
+    rcu_read_lock();
+    const FlatRange *range = view_find(as_view(cpu_memory(cpu)), info->physical);
+    uint64_t inside = range ? info->physical - range->start : 0;
+    /* A page that is RAM only in part, or not aligned in it, goes the way of devices. */
+    if (range && range->region->kind == REGION_RAM && range->size - inside >= RAM_PAGE_SIZE &&
+        !((range->offset + inside) & 0xfff)) {
+        info->ram = range->region->ram;
+        info->offset = range->offset + inside;
+        info->readonly = range->readonly;
+        info->logged = range->dirty_clients != 0;
+    }
+    rcu_read_unlock();
+}
+
+static uint8_t rights_of(const Cpu *cpu, unsigned table, const Walk *walk)
+{
+    bool user = table == TLB_USER, smap = table == TLB_KERNEL && (cpu->cr4 & CR4_SMAP);
+    uint8_t rights = 0;
+    if (user || !walk->user || !smap)
+        rights |= RIGHT_READ;
+    if (rights && walk->dirty && (walk->writable || (!user && !(cpu->cr0 & CR0_WP))))
+        rights |= RIGHT_WRITE;
+    if (walk->executable && (user || !walk->user || !(cpu->cr4 & CR4_SMEP)))
+        rights |= RIGHT_EXEC;
+    return rights;
+}
+
+/* Whether stores may go to the page without a call. */
+static bool plain_write(const TlbInfo *info)
+{
+    return (info->rights & RIGHT_WRITE) && info->ram && !info->readonly && !info->logged &&
+           !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS);
+}
+
+static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *walk)
+{
+    unsigned slot = slot_of(linear);
+    TlbInfo *info = &cpu->infos[table][slot];
+    TlbEntry *entry = &cpu->tables[table][slot];
+    TlbFills *fills = &cpu->fills[walk->global];
+    *info = (TlbInfo){.page = linear & PAGE_MASK,
+                      .physical = walk->physical,
+                      .rights = rights_of(cpu, table, walk),
+                      .large = walk->size_bits > 12,
+                      .global = walk->global};
+    find_memory(cpu, info);
+    if (fills->count < TLB_FILLS)
+        fills->slot[fills->count] = (uint16_t)(table * TLB_ENTRIES + slot);
+    fills->count++;
+    if (info->large)
+        note_large(cpu, linear, walk->size_bits);
+    bool readable = info->ram && (info->rights & RIGHT_READ);
+    bool executable = info->ram && (info->rights & RIGHT_EXEC);
+    entry->read = readable ? info->page : TLB_NONE;
+    entry->exec = executable ? info->page : TLB_NONE;
+    entry->write = plain_write(info) ? info->page : TLB_NONE;
+    entry->delta = info->ram ? (uintptr_t)info->ram->host + info->offset - info->page : 0;
+    return info;
+}
+
+static G_GNUC_NORETURN void page_fault(Cpu *cpu, const Op *op, uint64_t linear, uint32_t error)
+{
+    cpu->cr2 = linear;
+    cpu_fault_code(cpu, op, EXC_PF, error);
+}
+
+/* The page of linear with the right for access; faults. */
+static TlbInfo *lookup(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, Access access)
+{
+    TlbInfo *info = &cpu->infos[table][slot_of(linear)];
+    if (info->page == (linear & PAGE_MASK) && (info->rights & 1 << access))
+        return info;
+    Walk walk;
+    bool smap = table == TLB_KERNEL && (cpu->cr4 & CR4_SMAP);
+    if (!walk_linear(cpu, linear, access, table == TLB_USER, smap, &walk))
+        page_fault(cpu, op, linear, walk.error);
+    return install(cpu, table, linear, &walk);
+}
+
+/* What an access of the CPU makes of a linear address: 32 bits outside of long mode, canonical in
+ * it. */
+static uint64_t normalise(Cpu *cpu, const Op *op, uint64_t linear)
+{
+    if (!(cpu->mode & MODE_LONG))
+        return (uint32_t)linear;
+    if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
+        cpu_fault_code(cpu, op, op && (op->attr & OP_STACK) ? EXC_SS : EXC_GP, 0);
+    return linear;
+}
+
+/* ---- Data breakpoints and alignment ---- */
+
+static void watch(Cpu *cpu, uint64_t linear, unsigned size, Access access)
+{
+    static const uint8_t lengths[4] = {1, 2, 8, 4};
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned control = cpu->dr[7] >> (16 + 4 * i) & 15;
+        unsigned length = lengths[control >> 2], kind = control & 3;
+        uint64_t start = cpu->dr[i] & ~(uint64_t)(length - 1);
+        if (!(cpu->dr[7] >> 2 * i & 3) ||
+            !(kind == DR_ACCESS || (kind == DR_WRITE && access == ACCESS_WRITE)))
+            continue;
+        if (linear < start + length && start < linear + size)
+            cpu->debug_pending |= 1u << i;
+    }
+    if (cpu->watch_count)
+        cpu_debugger_looks(cpu, linear, size, access);
+}
+
+static inline void check_access(Cpu *cpu, const Op *op, uint64_t linear, unsigned size,
+                                Access access)
+{
+    if (G_LIKELY(cpu->tlb != never))
+        return;
+    if (cpu->checks_alignment && (linear & (size - 1)) && is_pow2(size))
+        cpu_fault_code(cpu, op, EXC_AC, 0);
+    if (cpu->watching)
+        watch(cpu, linear, size, access);
+}
+
+/* ---- Accesses inside a page ---- */
+
+static void after_device(Cpu *cpu)
+{
+    /* The access may have changed the memory map, or made a device write to RAM. */
+    if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
+        cpu_serve_attention(cpu);
+}
+
+static inline uint8_t *host_of(const TlbInfo *info, uint64_t linear)
+{
+    return info->ram->host + info->offset + (linear & 0xfff);
+}
+
+static void read_part(Cpu *cpu, const TlbInfo *info, uint64_t linear, void *buf, unsigned length)
+{
+    if (info->ram) {
+        memcpy(buf, host_of(info, linear), length);
+        return;
+    }
+    fpu_leave(cpu);
+    as_read(cpu_memory(cpu), info->physical | (linear & 0xfff), buf, length);
+    after_device(cpu);
+}
+
+/* A store to a page without a write tag has been made. */
+static void written(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, unsigned length)
+{
+    uint64_t offset = info->offset + (linear & 0xfff);
+    cpu_ram_written(cpu, info->ram, offset, length);
+    bool open = !info->logged;
+    if (info->logged) {
+        ram_mark_bits(info->ram, offset, length);
+        open = code_open_logged(cpu, info->ram, info->offset);
+    }
+    if (open && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+        cpu->tables[table][slot_of(linear)].write = info->page;
+}
+
+static void write_part(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, const void *buf,
+                       unsigned length)
+{
+    if (info->ram && !info->readonly) {
+        memcpy(host_of(info, linear), buf, length);
+        written(cpu, table, info, linear, length);
+        return;
+    }
+    fpu_leave(cpu);
+    as_write(cpu_memory(cpu), info->physical | (linear & 0xfff), buf, length);
+    after_device(cpu);
+}
+
+/* ---- Whole accesses ---- */
+
+static inline bool crosses(uint64_t linear, unsigned size)
+{
+    return (linear & 0xfff) + size > 0x1000;
+}
+
+static void probe(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, unsigned size,
+                  Access access)
+{
+    lookup(cpu, op, table, normalise(cpu, op, linear), access);
+    for (uint64_t page = (linear & PAGE_MASK) + 0x1000; page < linear + size; page += 0x1000) {
+        uint64_t at = normalise(cpu, op, page);
+        lookup(cpu, op, table, at, access);
+    }
+}
+
+static void read_bytes(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, void *buf,
+                       unsigned length)
+{
+    uint8_t *to = buf;
+    if (crosses(linear, length))
+        probe(cpu, op, table, linear, length, ACCESS_READ);
+    while (length) {
+        unsigned part = MIN(length, 0x1000 - (unsigned)(linear & 0xfff));
+        uint64_t at = normalise(cpu, op, linear);
+        read_part(cpu, lookup(cpu, op, table, at, ACCESS_READ), at, to, part);
+        to += part;
+        linear += part;
+        length -= part;
+    }
+}
+
+static void write_bytes(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, const void *buf,
+                        unsigned length)
+{
+    const uint8_t *from = buf;
+    if (crosses(linear, length))
+        probe(cpu, op, table, linear, length, ACCESS_WRITE);
+    while (length) {
+        unsigned part = MIN(length, 0x1000 - (unsigned)(linear & 0xfff));
+        uint64_t at = normalise(cpu, op, linear);
+        write_part(cpu, table, lookup(cpu, op, table, at, ACCESS_WRITE), at, from, part);
+        from += part;
+        linear += part;
+        length -= part;
+    }
+}
+
+static uint64_t load(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, unsigned size)
+{
+    uint64_t value = 0;
+    read_bytes(cpu, op, table, linear, &value, size);
+    return value;
+}
+
+uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    check_access(cpu, op, linear, size, ACCESS_READ);
+    return load(cpu, op, cpu->table, linear, size);
+}
+
+void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size)
+{
+    check_access(cpu, op, linear, size, ACCESS_WRITE);
+    write_bytes(cpu, op, cpu->table, linear, &value, size);
+}
+
+void cpu_read_bytes(Cpu *cpu, const Op *op, uint64_t linear, void *buf, unsigned length)
+{
+    check_access(cpu, op, linear, length, ACCESS_READ);
+    read_bytes(cpu, op, cpu->table, linear, buf, length);
+}
+
+void cpu_write_bytes(Cpu *cpu, const Op *op, uint64_t linear, const void *buf, unsigned length)
+{
+    check_access(cpu, op, linear, length, ACCESS_WRITE);
+    write_bytes(cpu, op, cpu->table, linear, buf, length);
+}
+
+uint64_t cpu_load_system(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    return load(cpu, op, TLB_KERNEL, linear, size);
+}
+
+void cpu_store_system(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size)
+{
+    write_bytes(cpu, op, TLB_KERNEL, linear, &value, size);
+}
+
+void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access)
+{
+    probe(cpu, op, cpu->table, linear, size, access);
+}
+
+void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access)
+{
+    probe(cpu, op, cpu->table, linear, size, access);
+    if (crosses(linear, size) || cpu->watching)
+        return NULL;
+    check_access(cpu, op, linear, size, access);
+    linear = normalise(cpu, op, linear);
+    TlbInfo *info = lookup(cpu, op, cpu->table, linear, access);
+    if (!info->ram)
+        return NULL;
+    if (access == ACCESS_WRITE) {
+        if (info->readonly || ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+            return NULL;
+        written(cpu, cpu->table, info, linear, size);
+    }
+    return host_of(info, linear);
+}
+
+/*
+ * On a page with code or dirty logging the host's atomic instruction has to be done on the RAM
+ * itself, too; so what a store tells afterwards is told before.
+ */
+void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    const TlbEntry *entry = cpu_tlb(cpu, linear);
+    if (tlb_hit(entry->write, linear, size))
+        return (void *)(linear + entry->delta);
+    check_access(cpu, op, linear, size, ACCESS_WRITE);
+    probe(cpu, op, cpu->table, linear, size, ACCESS_WRITE);
+    if (crosses(linear, size))
+        return NULL;
+    linear = normalise(cpu, op, linear);
+    TlbInfo *info = lookup(cpu, op, cpu->table, linear, ACCESS_WRITE);
+    if (!info->ram || info->readonly)
+        return NULL;
+    written(cpu, cpu->table, info, linear, size);
+    return host_of(info, linear);
+}
+
+uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, bool user)
+{
+    Walk walk;
+    linear = normalise(cpu, op, linear);
+    if (!walk_linear(cpu, linear, access, user, false, &walk))
+        page_fault(cpu, op, linear, walk.error);
+    return walk.physical | (linear & 0xfff);
+}
+
+static GMutex atomic_lock;
+
+void cpu_atomic_lock(void)
+{
+    g_mutex_lock(&atomic_lock);
+}
+
+void cpu_atomic_unlock(void)
+{
+    g_mutex_unlock(&atomic_lock);
+}
+
+/* ---- For decode.c and code.c ---- */
+
+uint8_t *mmu_fetch(Cpu *cpu, uint64_t linear, TlbInfo *info)
+{
+    *info = *lookup(cpu, NULL, cpu->table, linear, ACCESS_EXEC);
+    return info->ram ? host_of(info, linear) : NULL;
+}
+
+bool mmu_close_page(Cpu *cpu, const RamBlock *ram, uint64_t offset)
+{
+    bool any = false;
+    for (unsigned table = 0; table < TLB_TABLES; table++)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
+            TlbEntry *entry = &cpu->tables[table][slot];
+            if (entry->write == TLB_NONE ||
+                entry->write + entry->delta != (uintptr_t)ram->host + offset)
+                continue;
+            entry->write = TLB_NONE;
+            any = true;
+        }
+    return any;
+}
+
+void mmu_close_logged(Cpu *cpu)
+{
+    for (unsigned table = 0; table < TLB_TABLES; table++)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            if (cpu->infos[table][slot].logged)
+                cpu->tables[table][slot].write = TLB_NONE;
+}
+
+void mmu_close_all(Cpu *cpu)
+{
+    for (unsigned table = 0; table < TLB_TABLES; table++)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
+            const TlbInfo *info = &cpu->infos[table][slot];
+            if (cpu->tables[table][slot].write == TLB_NONE)
+                continue;
+            cpu->tables[table][slot].write = TLB_NONE;
+            if (ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+                ram_code_written(info->ram, info->offset >> RAM_PAGE_BITS, UINT64_MAX);
+        }
+}
