@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The processor's state as a whole: power-on, INIT, SIPI, and to and from CpuState.  (Intel SDM
+ * vol. 3, 9.1 and 8.4.)
+ */
+#include "protect.h"
+
+#include <inttypes.h>
+
+#include "util/log.h"
+
+enum { MSR_APIC_BASE = 0x1b };
+#define APIC_BASE_BSP 0x100ull
+
+static bool is_bootstrap(const Cpu *cpu)
+{
+    uint64_t base = 0;
+    if (!cpu->bus.apic_msr || !cpu->bus.apic_msr(cpu->vcpu, MSR_APIC_BASE, false, &base))
+        return cpu->vcpu->index == 0;
+    return base & APIC_BASE_BSP;
+}
+
+static uint32_t signature(const Cpu *cpu)
+{
+    const CpuidEntry *entry =
+        cpuid_find((const CpuidEntry *)(void *)cpu->cpuid->data, cpu->cpuid->len, 1, 0);
+    return entry ? entry->reg[CPUID_EAX] : 0;
+}
+
+/* ---- Reset ---- */
+
+/* What power-on and INIT have in common. */
+static void load_registers(Cpu *cpu, const CpuState *state)
+{
+    memcpy(cpu->gpr, state->gpr, sizeof(state->gpr));
+    cpu->gpr[SLOT_ZERO] = 0;
+    cpu->rip = state->rip;
+    cpu->eflags = ((uint32_t)state->rflags & 0x3f7fd7 & ~(uint32_t)EFL_ARITH) | EFL_ONE;
+    cpu->flags = (uint16_t)efl_to_flags((uint32_t)state->rflags);
+    memcpy(cpu->seg, state->seg, sizeof(cpu->seg));
+    cpu->ldt = state->ldt;
+    cpu->tr = state->tr;
+    cpu->gdt_base = state->gdt_base;
+    cpu->idt_base = state->idt_base;
+    cpu->gdt_limit = state->gdt_limit;
+    cpu->idt_limit = state->idt_limit;
+    cpu->cr0 = state->cr0;
+    cpu->cr2 = state->cr2;
+    cpu->cr3 = state->cr3;
+    cpu->cr4 = state->cr4;
+    cpu->efer = state->efer;
+    memcpy(cpu->dr, state->dr, sizeof(cpu->dr));
+    cpu->halted = state->halted;
+    cpu->waiting_sipi = state->waiting_sipi;
+    cpu->interrupt_shadow = state->interrupt_shadow;
+    cpu->nmi_masked = state->nmi_masked;
+    cpu->smm = state->smm;
+    cpu->delivering = -1;
+    cpu->debug_pending = 0;
+}
+
+/* Everything that is derived from the registers. */
+static void registers_changed(Cpu *cpu)
+{
+    bool protected = cpu->cr0 & CR0_PE;
+    cpu->cpl = !protected ? 0 : in_vm86(cpu) ? 3 : attr_dpl(cpu->seg[SEG_SS].attr);
+    cpu_mode_changed(cpu);
+    cpu_tlb_flush(cpu, true);
+}
+
+void cpu_reset(Cpu *cpu, bool init)
+{
+    enum { CACHE_BITS = CR0_CD | CR0_NW };
+    g_autofree CpuState *state = g_new(CpuState, 1);
+    uint64_t cache = cpu->cr0 & CACHE_BITS;
+    log_printf(LOG_RESET, "cpu: CPU %u: %s at %04x:%" PRIx64, cpu->vcpu->index,
+               init ? "INIT" : "reset", cpu->seg[SEG_CS].selector, cpu->rip);
+    cpu_state_reset(state, is_bootstrap(cpu), cpu->vcpu->apic_id, signature(cpu));
+    if (init)
+        state->cr0 = (state->cr0 & ~(uint64_t)CACHE_BITS) | cache;
+    load_registers(cpu, state);
+    cpu->xcr0 = init ? cpu->xcr0 : 1;
+    if (!init) {
+        cpu->smbase = 0x30000;
+        msr_reset(cpu);
+        fpu_reset(cpu);
+    }
+    registers_changed(cpu);
+}
+
+void cpu_init_signal(Cpu *cpu)
+{
+    cpu_reset(cpu, true);
+    fpu_leave(cpu);
+    if (cpu->bus.apic_init)
+        cpu->bus.apic_init(cpu->vcpu);
+}
+
+void cpu_sipi(Cpu *cpu, uint8_t vector)
+{
+    cpu->seg[SEG_CS].selector = (uint16_t)(vector << 8);
+    cpu->seg[SEG_CS].base = (uint64_t)vector << 12;
+    cpu->rip = 0;
+    cpu->waiting_sipi = false;
+    cpu->halted = false;
+    cpu_mode_changed(cpu);
+}
+
+/* ---- CpuState ---- */
+
+void cpu_get_state(Cpu *cpu, CpuState *state)
+{
+    memset(state, 0, sizeof(*state));
+    memcpy(state->gpr, cpu->gpr, sizeof(state->gpr));
+    state->rip = cpu->rip;
+    state->rflags = cpu_rflags(cpu);
+    memcpy(state->seg, cpu->seg, sizeof(state->seg));
+    state->ldt = cpu->ldt;
+    state->tr = cpu->tr;
+    state->gdt_base = cpu->gdt_base;
+    state->idt_base = cpu->idt_base;
+    state->gdt_limit = cpu->gdt_limit;
+    state->idt_limit = cpu->idt_limit;
+    state->cr0 = cpu->cr0;
+    state->cr2 = cpu->cr2;
+    state->cr3 = cpu->cr3;
+    state->cr4 = cpu->cr4;
+    state->efer = cpu->efer;
+    state->xcr0 = cpu->xcr0;
+    memcpy(state->dr, cpu->dr, sizeof(state->dr));
+    state->tsc = cpu->bus.read_tsc(cpu->vcpu);
+    state->halted = cpu->halted;
+    state->waiting_sipi = cpu->waiting_sipi;
+    state->interrupt_shadow = cpu->interrupt_shadow;
+    state->nmi_masked = cpu->nmi_masked;
+    state->nmi_pending = vcpu_requested(cpu->vcpu, VCPU_REQ_NMI);
+    state->smm = cpu->smm;
+    fpu_get_state(cpu, state);
+    msr_get_state(cpu, state);
+    fpu_leave(cpu);
+    if (cpu->bus.read_cr8)
+        state->cr8 = cpu->bus.read_cr8(cpu->vcpu);
+    if (cpu->bus.apic_msr)
+        cpu->bus.apic_msr(cpu->vcpu, MSR_APIC_BASE, false, &state->apic_base);
+}
+
+void cpu_set_state(Cpu *cpu, const CpuState *state)
+{
+    load_registers(cpu, state);
+    cpu->xcr0 = state->xcr0 | 1;
+    fpu_set_state(cpu, state);
+    msr_set_state(cpu, state);
+    registers_changed(cpu);
+    /* Pointers with reserved bits set could not have been loaded: then no page is present. */
+    if (!control_load_cr3(cpu, cpu->cr3))
+        memset(cpu->pdpte, 0, sizeof(cpu->pdpte));
+    cpu->bus.write_tsc(cpu->vcpu, state->tsc);
+    if (state->nmi_pending)
+        vcpu_request(cpu->vcpu, VCPU_REQ_NMI);
+}
