@@ -60,14 +60,27 @@ GBytes *kernel_read_file(const char *option, const char *path, GError **error)
     return g_mapped_file_get_bytes(file);
 }
 
-/* Places an initrd of `size` bytes as high as may be; 0 if it does not fit above `floor`. */
-uint32_t kernel_place_initrd(uint64_t size, uint64_t low_ram, uint64_t limit, uint64_t floor)
+/* As high as may be; 0 if it does not fit above `floor`. */
+static uint32_t place_initrd(uint64_t size, uint64_t low_ram, uint64_t limit, uint64_t floor)
 {
     uint64_t top = low_ram > FIRMWARE_ROOM ? low_ram - FIRMWARE_ROOM : 0;
     top = MIN(top, limit + 1);
     if (size > top || align_down(top - size, 4096) < floor)
         return 0;
     return (uint32_t)align_down(top - size, 4096);
+}
+
+bool kernel_load_initrd(const PcConfig *config, uint64_t low_ram, uint64_t limit, uint64_t floor,
+                        KernelImage *image, GError **error)
+{
+    image->initrd = kernel_read_file("-initrd", config->initrd, error);
+    if (!image->initrd)
+        return false;
+    image->initrd_addr = place_initrd(g_bytes_get_size(image->initrd), low_ram, limit, floor);
+    if (!image->initrd_addr)
+        return fail(error, "-initrd: '%s' does not fit into memory behind the kernel: raise -m",
+                    config->initrd);
+    return true;
 }
 
 /* ---- bzImage ---- */
@@ -107,16 +120,10 @@ static bool place_linux_initrd(const PcConfig *config, uint64_t low_ram, uint8_t
     uint64_t limit = protocol >= 0x203 ? ld32_le(setup + INITRD_ADDR_MAX) : 0x37ffffff;
     if (!config->initrd)
         return true;
-    image->initrd = kernel_read_file("-initrd", config->initrd, error);
-    if (!image->initrd)
+    if (!kernel_load_initrd(config, low_ram, limit, kernel_end, image, error))
         return false;
-    uint64_t size = g_bytes_get_size(image->initrd);
-    image->initrd_addr = kernel_place_initrd(size, low_ram, limit, kernel_end);
-    if (!image->initrd_addr)
-        return fail(error, "-initrd: '%s' does not fit into memory behind the kernel: raise -m",
-                    config->initrd);
     st32_le(setup + RAMDISK_IMAGE, image->initrd_addr);
-    st32_le(setup + RAMDISK_SIZE, (uint32_t)size);
+    st32_le(setup + RAMDISK_SIZE, (uint32_t)g_bytes_get_size(image->initrd));
     return true;
 }
 

@@ -203,18 +203,12 @@ static bool add_pvh_initrd(const PcConfig *config, uint64_t low_ram, uint64_t fl
     uint8_t *start = setup + (START_ADDR - INFO_ADDR), *module = setup + (MODULES_ADDR - INFO_ADDR);
     if (!config->initrd)
         return true;
-    image->initrd = kernel_read_file("-initrd", config->initrd, error);
-    if (!image->initrd)
+    if (!kernel_load_initrd(config, low_ram, UINT32_MAX, floor, image, error))
         return false;
-    uint64_t size = g_bytes_get_size(image->initrd);
-    image->initrd_addr = kernel_place_initrd(size, low_ram, UINT32_MAX, floor);
-    if (!image->initrd_addr)
-        return fail(error, "-initrd: '%s' does not fit into memory behind the kernel: raise -m",
-                    config->initrd);
     st32_le(start + PVH_NR_MODULES, 1);
     st64_le(start + PVH_MODLIST, MODULES_ADDR);
     st64_le(module, image->initrd_addr);
-    st64_le(module + 8, size);
+    st64_le(module + 8, g_bytes_get_size(image->initrd));
     return true;
 }
 

@@ -74,9 +74,10 @@ typedef struct KernelImage {
 
 /* Maps a whole file; option names it in messages. */
 GBytes *kernel_read_file(const char *option, const char *path, GError **error);
-/* Where an initrd of size bytes goes: as high as may be below `limit` and the end of low RAM; 0 if
- * it does not fit above floor. */
-uint32_t kernel_place_initrd(uint64_t size, uint64_t low_ram, uint64_t limit, uint64_t floor);
+/* Reads config->initrd and places it as high as may be below `limit` (its last byte) and the end of
+ * low RAM; an error if it does not fit above floor. */
+bool kernel_load_initrd(const PcConfig *config, uint64_t low_ram, uint64_t limit, uint64_t floor,
+                        KernelImage *image, GError **error);
 
 /* kernel_elf.c: each kind's check, and its loader, which fills image. */
 bool elf_recognise(GBytes *file);
