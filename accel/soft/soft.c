@@ -7,6 +7,7 @@
  * APIC belongs to the main loop: acknowledging an interrupt takes the main lock, testing for one
  * does not.
  */
+#include <stdlib.h>
 #include <x86intrin.h>
 
 #include "accel/engine.h"
@@ -22,11 +23,17 @@
 typedef struct Soft {
     GArray *cpuid; /* of CpuidEntry, for APIC id 0 */
     uint64_t tsc_hz;
+    uint64_t tsc_start;  /* host's TSC when the guest's were last 0: all CPUs' the same */
+    uint64_t tsc_paused; /* host's TSC at the pause under way */
 } Soft;
 
 typedef struct SoftCpu {
     Cpu *cpu;
     uint64_t tsc_offset; /* guest's = host's + offset */
+    /* A debugger's. */
+    GArray *breaks; /* of uint64_t: linear addresses, sorted */
+    bool single_step;
+    bool watches;
 } SoftCpu;
 
 static Cpu *cpu_of(Vcpu *vcpu)
@@ -127,7 +134,7 @@ static void nmi(Machine *machine)
 static void memory_changed(Machine *machine)
 {
     for (unsigned i = 0; machine->cpus && i < machine->cpu_count; i++)
-        if (machine->cpus[i]->engine)
+        if (machine->cpus[i]->engine && cpu_of(machine->cpus[i]))
             cpu_memory_changed(cpu_of(machine->cpus[i]));
 }
 
@@ -198,6 +205,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
         return false;
     }
     soft->tsc_hz = measure_tsc();
+    soft->tsc_start = __rdtsc();
     machine->engine = soft;
     machine->hooks.msi_send = lapic_deliver_msi;
     machine->hooks.pic_intr = pic_intr;
@@ -230,13 +238,20 @@ static bool soft_cpu_init(Vcpu *vcpu, GError **error)
     unsigned count = soft->cpuid->len;
     g_autofree CpuidEntry *leaves = g_memdup2(soft->cpuid->data, count * sizeof(CpuidEntry));
     cpuid_set_apic_id(leaves, count, vcpu->apic_id);
-    own->cpu = cpu_new(vcpu, &machine->mem, NULL, &machine->io, &bus, leaves, count);
-    own->tsc_offset = -__rdtsc();
+    own->tsc_offset = -soft->tsc_start;
+    own->breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     loop_lock(machine->loop);
     vcpu->engine = own;
     bool ok = create_apics(machine, error);
     loop_unlock(machine->loop);
-    return ok;
+    if (!ok)
+        return false;
+    /* A power-on reset asks for the APIC. */
+    Cpu *cpu = cpu_new(vcpu, &machine->mem, NULL, &machine->io, &bus, leaves, count);
+    loop_lock(machine->loop);
+    own->cpu = cpu;
+    loop_unlock(machine->loop);
+    return true;
 }
 
 static void soft_cpu_fini(Vcpu *vcpu)
@@ -248,18 +263,38 @@ static void soft_cpu_fini(Vcpu *vcpu)
     vcpu->engine = NULL;
     loop_unlock(vcpu->machine->loop);
     cpu_free(own->cpu);
+    g_array_free(own->breaks, TRUE);
     g_free(own);
 }
 
 static void soft_cpu_reset(Vcpu *vcpu)
 {
+    Soft *soft = vcpu->machine->engine;
     cpu_reset(cpu_of(vcpu), false);
-    write_tsc(vcpu, 0);
+    if (vcpu->index == 0)
+        soft->tsc_start = __rdtsc();
+    ((SoftCpu *)vcpu->engine)->tsc_offset = -soft->tsc_start;
 }
 
-static RunResult soft_run(Vcpu *vcpu)
+/* The guest's time stands still while it is paused. */
+static void soft_pause_changed(Machine *machine, bool paused)
 {
-    switch (cpu_run(cpu_of(vcpu), BUDGET, false)) {
+    Soft *soft = machine->engine;
+    if (paused) {
+        soft->tsc_paused = __rdtsc();
+        return;
+    }
+    uint64_t gone = __rdtsc() - soft->tsc_paused;
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        ((SoftCpu *)machine->cpus[i]->engine)->tsc_offset -= gone;
+    soft->tsc_start += gone;
+}
+
+/* ---- Running ---- */
+
+static RunResult run(Vcpu *vcpu, uint64_t budget)
+{
+    switch (cpu_run(cpu_of(vcpu), budget, false)) {
     case CPU_RUN_HALTED:
         return RUN_HALTED;
     case CPU_RUN_TRIPLE:
@@ -270,6 +305,77 @@ static RunResult soft_run(Vcpu *vcpu)
         return RUN_AGAIN;
     }
 }
+
+static int compare_addresses(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+static bool at_break(const SoftCpu *own)
+{
+    uint64_t pc = cpu_linear_pc(own->cpu);
+    return own->breaks->len &&
+           bsearch(&pc, own->breaks->data, own->breaks->len, sizeof(uint64_t), compare_addresses);
+}
+
+/* With a debugger: an instruction at a time. */
+static RunResult run_debugged(Vcpu *vcpu)
+{
+    SoftCpu *own = vcpu->engine;
+    RunResult result = RUN_AGAIN;
+    while (result == RUN_AGAIN && !vcpu_requested(vcpu, VCPU_REQ_CONTROL) &&
+           !machine_request_pending(vcpu->machine)) {
+        CpuWatch watch;
+        if (at_break(own) && !own->single_step) {
+            vcpu->debug_stop = STOP_BREAK;
+            return RUN_DEBUG;
+        }
+        result = run(vcpu, 1);
+        if (own->watches && cpu_take_watch(own->cpu, &watch)) {
+            vcpu->debug_stop = !watch.read ? STOP_WRITE : !watch.write ? STOP_READ : STOP_ACCESS;
+            vcpu->debug_address = watch.address;
+            return RUN_DEBUG;
+        }
+        if (own->single_step && result == RUN_AGAIN) {
+            vcpu->debug_stop = STOP_STEP;
+            return RUN_DEBUG;
+        }
+    }
+    return result;
+}
+
+static RunResult soft_run(Vcpu *vcpu)
+{
+    const SoftCpu *own = vcpu->engine;
+    if (G_UNLIKELY(own->single_step || own->watches || own->breaks->len))
+        return run_debugged(vcpu);
+    return run(vcpu, BUDGET);
+}
+
+static bool soft_set_debug(Vcpu *vcpu, const DebugState *state)
+{
+    SoftCpu *own = vcpu->engine;
+    g_autoptr(GArray) watches = g_array_new(FALSE, FALSE, sizeof(CpuWatch));
+    g_array_set_size(own->breaks, 0);
+    for (unsigned i = 0; i < state->count; i++) {
+        const DebugPoint *point = &state->points[i];
+        CpuWatch watch = {point->address, point->length, point->kind != DEBUG_WRITE,
+                          point->kind != DEBUG_READ};
+        if (point->kind == DEBUG_BREAK || point->kind == DEBUG_HW_BREAK)
+            g_array_append_val(own->breaks, point->address);
+        else
+            g_array_append_val(watches, watch);
+    }
+    g_array_sort(own->breaks, compare_addresses);
+    own->single_step = state->single_step;
+    own->watches = watches->len;
+    cpu_set_watches(own->cpu, (const CpuWatch *)(const void *)watches->data, watches->len,
+                    own->single_step || own->watches || own->breaks->len);
+    return true;
+}
+
+/* ---- State ---- */
 
 static bool soft_pull(Vcpu *vcpu, CpuState *state)
 {
@@ -302,5 +408,7 @@ const CpuEngine interp_engine = {
     .cpu_reset = soft_cpu_reset,
     .cpu_fini = soft_cpu_fini,
     .fini = soft_fini,
+    .pause_changed = soft_pause_changed,
+    .set_debug = soft_set_debug,
     .describe = soft_describe,
 };

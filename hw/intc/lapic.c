@@ -615,6 +615,10 @@ static void lapic_reset(Device *dev)
     Lapic *s = (Lapic *)dev;
     s->base = LAPIC_BASE | BASE_ENABLED | (s->cpu->index == 0 ? BASE_BSP : 0);
     s->id = s->cpu->apic_id & 0xff;
+    /* Real ones come up masked and off, with the pins wired straight through; here the firmware
+     * need not set up "virtual wire mode" first, as on other virtual machines. */
+    if (s->cpu->index == 0)
+        s->lvt[LVT_LINT0] = MODE_EXTINT << 8;
     lapic_update(s);
 }
 

@@ -53,6 +53,19 @@ void cpu_set_state(Cpu *cpu, const CpuState *state);
 /* Memory's layout changed (view_changed), or A20: translations are dropped before the next
  * instruction.  Any thread. */
 void cpu_memory_changed(Cpu *cpu);
+/* Where the next instruction is: CS's base added. */
+uint64_t cpu_linear_pc(const Cpu *cpu);
+/* A debugger's watchpoint, in linear addresses. */
+typedef struct CpuWatch {
+    uint64_t address, length;
+    bool read, write;
+} CpuWatch;
+#define CPU_WATCHES_MAX 64
+/* Watchpoints instead of those before; the first CPU_WATCHES_MAX.  single: cpu_run() with a budget
+ * of 1 runs one instruction and not the rest of its block.  CPU not running, or own thread. */
+void cpu_set_watches(Cpu *cpu, const CpuWatch *watches, unsigned count, bool single);
+/* The watchpoint that was met since the last call, if any. */
+bool cpu_take_watch(Cpu *cpu, CpuWatch *watch);
 /* Instructions executed so far; any thread, approximate. */
 uint64_t cpu_instructions(const Cpu *cpu);
 /* The features this host lends to the guest, as CPUID leaves for a model (cpu/model.h filters):
