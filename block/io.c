@@ -5,7 +5,7 @@
  *
  * Overlapping requests: what changes where data lies (allocation, zeroing, discard) is exclusive on
  * its whole clusters.  So nobody reads or writes room in the file that is being given up, and two
- * writes never allocate one cluster twice.
+ * writes never allocate one cluster twice (invariant 10 of docs/qcow2-invariants.md).
  */
 #include <errno.h>
 #include <stdlib.h>

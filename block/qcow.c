@@ -5,7 +5,7 @@
  *   header, backing file name, L1 table, then L2 tables and clusters as they are first written.
  *
  * New tables and clusters are taken from the end of the file and never given back.  Order: data
- * reaches the file before the L2 entry that names it, an L2 table before its L1 entry (invariants 1
+ * reaches the file before the L2 entry that names it, an L2 table before its L1 entry (invariants 3
  * and 2 of docs/qcow2-invariants.md).
  */
 #include <errno.h>
@@ -290,7 +290,7 @@ static int commit(Qcow *q, bool durable)
     uint32_t from = q->l1_dirty_from, to = q->l1_dirty_to;
     q->l1_dirty_from = q->l1_dirty_to = 0;
     meta_collect(&q->l2, writes);
-    int ret = writes->len ? file_flush(q->base.file) : 0; /* (1) */
+    int ret = writes->len ? file_flush(q->base.file) : 0; /* (3) */
     if (!ret)
         ret = meta_write(q->base.file, writes);
     if (!ret)

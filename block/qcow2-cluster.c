@@ -181,7 +181,8 @@ static void map_hole(const Qcow2 *q, uint64_t offset, uint64_t bytes, Extent *ex
     *extent = (Extent){.kind = EXTENT_UNALLOCATED, .bytes = MIN(bytes, end - offset)};
 }
 
-/* Guest data may be overwritten where it is: nobody shares it, and it is no table of the image. */
+/* Guest data may be overwritten where it is: nobody shares it, and it is no table of the image (9).
+ */
 static bool may_write(const Qcow2 *q, uint64_t entry, uint64_t host)
 {
     return q->metadata && !q->corrupt && (entry & ENTRY_COPIED) &&

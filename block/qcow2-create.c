@@ -3,7 +3,7 @@
  * Making qcow2 images: header, refcount table, refcount blocks, L1 table, in this order.
  *
  * The header is written last, after a flush, so that a power cut leaves either no image or a whole
- * one.
+ * one (11).
  */
 #include <errno.h>
 #include <string.h>

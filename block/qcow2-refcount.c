@@ -128,6 +128,8 @@ int qcow2_begin_writing(Qcow2 *q)
     if (!ret && q->autoclear) {
         q->autoclear = 0;
         ret = qcow2_write_features(q);
+        if (!ret)
+            ret = file_flush(q->base.file);
     }
     if (ret) {
         g_hash_table_unref(metadata);
