@@ -77,8 +77,8 @@ void pool_submit(PoolJob *job)
     queued++;
     if (queued > idle && threads < MAX_THREADS)
         start_thread();
-    pthread_cond_signal(&more);
     pthread_mutex_unlock(&lock);
+    pthread_cond_signal(&more);
 }
 
 unsigned pool_threads(void)
