@@ -112,6 +112,12 @@ static inline __attribute__((always_inline)) const Op *block_jump(Cpu *cpu, uint
     return NULL;
 }
 
+/* Whether chains may lead to it: what is behind its own page border is looked up each time. */
+static inline bool block_may_link(const Block *block)
+{
+    return !block->host[1];
+}
+
 /* Ends a handler: a direct transfer to rip, whose chain is op->data. */
 const Op *block_chain(Cpu *cpu, const Op *op, uint64_t rip);
 #define BLOCK_CHAIN(cpu, op, target)                                                               \

@@ -245,7 +245,7 @@ const Op *block_chain(Cpu *cpu, const Op *op, uint64_t rip)
     /* Inside a page the target is the same wherever the page is mapped; in segments that are not
      * flat, IP may wrap. */
     bool near = flat && !((op_rip(cpu, op) ^ rip) & PAGE_MASK);
-    if (near && entry->pc == rip && entry->block->mode == cpu->mode)
+    if (near && entry->pc == rip && entry->block->mode == cpu->mode && block_may_link(entry->block))
         ((Op *)op)->data = entry->block;
     cpu->link_from = near ? op : NULL;
     cpu->link_target = rip;

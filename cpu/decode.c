@@ -453,7 +453,8 @@ static Block *decode_block(Cpu *cpu, const Fetch *fetch)
 static void link_block(Cpu *cpu, uint64_t pc, const Block *block)
 {
     /* block_chain() has seen that the target is in the branch's page; a flush clears link_from. */
-    if (cpu->link_from && (cpu->mode & MODE_FLAT) && cpu->link_target == pc)
+    if (cpu->link_from && (cpu->mode & MODE_FLAT) && cpu->link_target == pc &&
+        block_may_link(block))
         ((Op *)cpu->link_from)->data = block;
     cpu->link_from = NULL;
 }

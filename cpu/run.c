@@ -79,7 +79,8 @@ void cpu_mode_changed(Cpu *cpu)
     mode |= cpu->eflags & EFL_VM ? MODE_VM86 : 0;
     mode |= cpu->cpl == 3 ? MODE_USER : 0;
     mode |= cpu->efer & EFER_LMA ? MODE_LONG : 0;
-    mode |= (cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue ? MODE_SLOW : 0;
+    if ((cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue || cpu->debugged)
+        mode |= MODE_SLOW;
     cpu->mode = mode;
     mmu_mode_changed(cpu);
     fpu_mode_changed(cpu);
@@ -360,7 +361,7 @@ Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io,
     cpu->bus = *bus;
     cpu->cpuid = g_array_new(FALSE, FALSE, sizeof(CpuidEntry));
     g_array_append_vals(cpu->cpuid, leaves, leaf_count);
-    cpu->delivering = -1;
+    cpu->delivering = cpu->watch_met = -1;
     read_features(cpu);
     blocks_new(cpu);
     mmu_init(cpu);
