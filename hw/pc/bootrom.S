@@ -77,10 +77,11 @@ trouble:
     .asciz "\r\nvmrun: fw_cfg could not copy the kernel\r\n"
 
     .balign 16
+/* The accessed bits are set already: no CPU can set them in a ROM. */
 gdt:
     .quad 0
-    .quad 0x00cf9a000000ffff    /* 08: flat code */
-    .quad 0x00cf92000000ffff    /* 10: flat data */
+    .quad 0x00cf9b000000ffff    /* 08: flat code */
+    .quad 0x00cf93000000ffff    /* 10: flat data */
 gdt_end:
 
 /* eax = the 32-bit value of key ax.  Changes dx. */

@@ -40,6 +40,7 @@ enum {
     CMD_LINE_PTR = 0x228,
     INITRD_ADDR_MAX = 0x22c,
     CMDLINE_SIZE = 0x238,
+    HEADER_END = 0x23c,
 };
 enum { LOADED_HIGH = 0x01, CAN_USE_HEAP = 0x80 };
 #define LOADER_UNKNOWN 0xff
@@ -89,7 +90,7 @@ static bool is_linux(GBytes *file)
 {
     gsize size;
     const uint8_t *data = g_bytes_get_data(file, &size);
-    return size >= 0x1000 && !memcmp(data + HEADER_MAGIC, "HdrS", 4);
+    return size > HEADER_END && !memcmp(data + HEADER_MAGIC, "HdrS", 4);
 }
 
 /* "vga=" of the command line goes into the header: normal, ext, ask, or a mode number. */

@@ -43,6 +43,11 @@ def run(row, engine):
         boot = ["-bios", image]
         if row["boot"] == "sector":
             boot = ["-drive", f"file={image},format=raw,if=floppy,snapshot=on", "-boot", "order=a"]
+        if row["boot"] == "kernel":
+            initrd = os.path.join(folder, "initrd")
+            with open(initrd, "w", encoding="ascii") as file:
+                file.write("some bytes")
+            boot = ["-kernel", image, "-initrd", initrd, "-append", "one two"]
         serial = os.path.join(folder, "serial")
         command = [os.environ["VMRUN"], "-accel", engine, "-smp", row["smp"], "-m", "64",
                    "-display", "none", "-monitor", "none", "-serial", f"file:{serial}",
@@ -63,7 +68,7 @@ def main():
     config = configparser.ConfigParser(default_section="", interpolation=None)
     config.read(os.path.join(HERE, "guests.cfg"))
     tests = []
-    parts = {"--fast": ["firmware"], "--slow": ["sector"]}.get(sys.argv[1] if sys.argv[1:] else "")
+    parts = {"--fast": ["firmware"], "--slow": ["sector", "kernel"]}.get(sys.argv[1] if sys.argv[1:] else "")
     if parts:
         del sys.argv[1]
     for name in config.sections():
