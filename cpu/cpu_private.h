@@ -508,6 +508,13 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
 void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
 
 /* ---- decode.c, run.c ---- */
+/* After an access to a device: if it asked for a reset or a shutdown, nothing more runs. */
+static inline void cpu_end_after_device(Cpu *cpu)
+{
+    const Machine *machine = cpu->vcpu->machine;
+    if (machine && !cpu->rescue && G_UNLIKELY(machine_request_pending(machine)))
+        vcpu_request(cpu->vcpu, VCPU_REQ_PARK);
+}
 /* Recomputes cpu->mode and cpu->tlb after a change of CS, SS, CPL, EFLAGS.VM/AC/TF, CR0, CR4, EFER.
  */
 void cpu_mode_changed(Cpu *cpu);

@@ -62,6 +62,7 @@ static void access_port(Cpu *cpu, uint16_t port, bool write, unsigned size, void
     watch_port(cpu, port, size);
     fpu_leave(cpu);
     dispatch_pio(cpu->io, port, write, size, data, count);
+    cpu_end_after_device(cpu);
 }
 
 static inline uint16_t port_of(const Cpu *cpu, const Op *op)

@@ -259,16 +259,28 @@ static void run_slowly(Cpu *cpu)
     cpu->hold_debug = block->flags & BLOCK_LOADS_SS;
 }
 
+/* Whether a request waits that could be served. */
+static bool wanted(const Cpu *cpu)
+{
+    return __atomic_load_n(&cpu->vcpu->requests, __ATOMIC_RELAXED) & cpu->request_mask;
+}
+
 static CpuRun loop(Cpu *cpu)
 {
     CpuRun why;
     while (cpu->budget > 0) {
         if (!serve(cpu, &why))
             return why;
+        bool shadow = cpu->interrupt_shadow;
         cpu->interrupt_shadow = false;
         cpu->hold_debug = false;
         if (G_UNLIKELY(cpu->mode & MODE_SLOW)) {
             run_slowly(cpu);
+        } else if (G_UNLIKELY(shadow) && wanted(cpu)) {
+            /* "sti; nop; cli": the interrupt comes behind the one instruction. */
+            cpu->mode |= MODE_SLOW;
+            run_slowly(cpu);
+            cpu_mode_changed(cpu);
         } else {
             const Block *block = block_find(cpu);
             cpu->eflags &= ~(uint32_t)EFL_RF;

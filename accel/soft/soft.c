@@ -294,6 +294,8 @@ static void soft_pause_changed(Machine *machine, bool paused)
 
 static RunResult run(Vcpu *vcpu, uint64_t budget)
 {
+    /* The processor parks itself when a device asked for a reset or the end. */
+    vcpu_take(vcpu, VCPU_REQ_PARK);
     switch (cpu_run(cpu_of(vcpu), budget, false)) {
     case CPU_RUN_HALTED:
         return RUN_HALTED;

@@ -2,8 +2,8 @@
 /*
  * CPU engines: what runs guest code.  All stand behind one vtable; accel/vcpu.c owns the threads.
  *
- * Names for -accel: kvm, qtest (no CPU, driven over a socket), auto.  Device tests have an engine
- * of their own, in-process (accel/test.h).
+ * Names for -accel: kvm, interp (vmrun's own processor), qtest (no CPU, driven over a socket),
+ * auto.  Device tests have an engine of their own, in-process (accel/test.h).
  */
 #ifndef VMRUN_ACCEL_ENGINE_H
 #define VMRUN_ACCEL_ENGINE_H
@@ -76,7 +76,9 @@ typedef struct CpuEngine {
     void (*describe)(Machine *machine, GString *out);
 } CpuEngine;
 
-extern const CpuEngine kvm_engine, qtest_engine;
+extern const CpuEngine kvm_engine, interp_engine, qtest_engine;
+/* Whether KVM runs a guest's kernel natively, by a trial of a millisecond; *why: a sentence. */
+bool kvm_is_native(char **why);
 /* NULL-terminated. */
 extern const CpuEngine *const cpu_engines[];
 const CpuEngine *engine_find(const char *name);

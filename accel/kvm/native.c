@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whether KVM runs a guest's kernel on the processor.  There are hosts (virtual machines inside
+ * virtual machines, without nested hardware support) whose KVM has only ring 3 run by the
+ * processor and emulates all else, one instruction after another.
+ */
+#include "kvm_private.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/bytes.h"
+#include "util/timer.h"
+
+/* A loop of 2 instructions at ring 0.  Natively it takes a microsecond and an exit; emulated, some
+ * microseconds an instruction. */
+enum { ROUNDS = 1000, TRIES = 2, SLOW_NS = 60 * ROUNDS * 2 };
+enum { CODE = 0x1000, PAGE = 0x1000 };
+
+typedef struct Trial {
+    int kvm, vm, cpu;
+    size_t run_size;
+    struct kvm_run *run;
+    uint8_t *page;
+} Trial;
+
+static bool set_up(Trial *t)
+{
+    static const uint8_t code[] = {0x49, 0x75, 0xfd, 0xf4}; /* dec ecx; jnz; hlt */
+    t->vm = kvm_ioctl_value(t->kvm, KVM_CREATE_VM, 0);
+    if (t->vm < 0)
+        return false;
+    kvm_ioctl_value(t->vm, KVM_SET_TSS_ADDR, 0xfeffd000);
+    t->cpu = kvm_ioctl_value(t->vm, KVM_CREATE_VCPU, 0);
+    int size = kvm_ioctl_value(t->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (t->cpu < 0 || size < (int)sizeof(*t->run))
+        return false;
+    t->run_size = (size_t)size;
+    t->run = mmap(NULL, t->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, t->cpu, 0);
+    t->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (t->run == MAP_FAILED || t->page == MAP_FAILED)
+        return false;
+    memcpy(t->page, code, sizeof(code));
+    struct kvm_userspace_memory_region slot = {
+        .guest_phys_addr = CODE, .memory_size = PAGE, .userspace_addr = (uintptr_t)t->page};
+    return kvm_ioctl(t->vm, KVM_SET_USER_MEMORY_REGION, &slot) >= 0;
+}
+
+/* Flat 32-bit protected mode. */
+static bool set_registers(Trial *t)
+{
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {.rip = CODE, .rcx = ROUNDS, .rflags = 2};
+    if (kvm_ioctl(t->cpu, KVM_GET_SREGS, &sregs) < 0)
+        return false;
+    struct kvm_segment flat = {
+        .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1};
+    sregs.cs = flat;
+    flat.type = 3;
+    flat.selector = 16;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat;
+    sregs.cr0 |= 1;
+    return kvm_ioctl(t->cpu, KVM_SET_SREGS, &sregs) >= 0 &&
+           kvm_ioctl(t->cpu, KVM_SET_REGS, &regs) >= 0;
+}
+
+/* Nanoseconds of the fastest round, or -1. */
+static int64_t measure(Trial *t)
+{
+    int64_t best = -1;
+    if (!set_up(t))
+        return -1;
+    for (unsigned i = 0; i < TRIES && (best < 0 || best > SLOW_NS); i++) {
+        if (!set_registers(t))
+            return -1;
+        int64_t start = clock_now(VM_CLOCK_HOST);
+        if (kvm_ioctl_value(t->cpu, KVM_RUN, 0) < 0 || t->run->exit_reason != KVM_EXIT_HLT)
+            return -1;
+        int64_t taken = clock_now(VM_CLOCK_HOST) - start;
+        best = best < 0 ? taken : MIN(best, taken);
+    }
+    return best;
+}
+
+static void tear_down(Trial *t)
+{
+    if (t->run != MAP_FAILED)
+        munmap(t->run, t->run_size);
+    if (t->page != MAP_FAILED)
+        munmap(t->page, PAGE);
+    if (t->cpu >= 0)
+        close(t->cpu);
+    if (t->vm >= 0)
+        close(t->vm);
+    close(t->kvm);
+}
+
+bool kvm_is_native(char **why)
+{
+    Trial t = {.vm = -1, .cpu = -1, .run = MAP_FAILED, .page = MAP_FAILED};
+    t.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (t.kvm < 0)
+        return true; /* probe() tells better what is wrong */
+    int64_t taken = measure(&t);
+    tear_down(&t);
+    if (taken >= 0 && taken <= SLOW_NS)
+        return true;
+    *why = taken < 0 ? g_strdup("this machine's KVM cannot run a loop of a kernel's")
+                     : g_strdup_printf("this machine's KVM takes %" G_GINT64_FORMAT
+                                       " ns for an instruction of a kernel's",
+                                       taken / (ROUNDS * 2));
+    return false;
+}
