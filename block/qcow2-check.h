@@ -14,6 +14,7 @@ typedef struct Check {
     uint32_t *counts;   /* references found, a cluster of the file each */
     uint64_t clusters;  /* of the file */
     uint64_t work;      /* entries looked at */
+    uint64_t said;      /* lines reported */
     uint64_t next_data; /* where the next guest cluster would lie in an unfragmented image */
     bool rebuild;       /* the refcount structures cannot be mended in place */
 } Check;

@@ -163,10 +163,20 @@ static int check_l2_flags(Check *c, uint64_t table, uint64_t *l2)
     return changed ? file_pwrite(q->base.file, table, l2, entries * 8ULL) : 0;
 }
 
+/* A table that several entries name is looked at once. */
+static bool seen_before(const Check *c, GHashTable *seen, uint64_t table)
+{
+    uint64_t number = table >> c->q->cluster_bits;
+    if (number >= c->clusters)
+        return true;
+    return c->counts[number] > 1 && !g_hash_table_add(seen, (void *)(uintptr_t)number);
+}
+
 int check_copied_flags(Check *c)
 {
     Qcow2 *q = c->q;
     g_autofree uint64_t *l2 = g_new(uint64_t, 1u << q->l2_bits);
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_direct_hash, g_direct_equal);
     int ret = 0;
     for (uint32_t i = 0; i < q->l1_entries && !ret; i++) {
         uint64_t table = q->l1[i] & ENTRY_OFFSET;
@@ -185,7 +195,7 @@ int check_copied_flags(Check *c)
                 ret = file_pwrite(q->base.file, q->l1_offset + i * 8ULL, entry, 8);
             }
         }
-        if (!ret)
+        if (!ret && !seen_before(c, seen, table))
             ret = check_l2_flags(c, table, l2);
     }
     return ret;

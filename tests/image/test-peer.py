@@ -138,14 +138,15 @@ def make_source(rnd, size):
 def convert(fmt, options, args):
     def test():
         rnd = random.Random(f"{SEED}{fmt}{options}{args}")
-        # the peer fails to compress the last, short cluster of a qcow image
-        make_source(rnd, 7 * MIB + (0 if fmt == "qcow" and args else 1536))
+        make_source(rnd, 7 * MIB + 1536)
         img("convert", "-f", "raw", "-O", fmt, *args, *(["-o", options] if options else []),
             "src.raw", "out")
         peer_check("out", fmt)
         peer_compare("out", fmt, "src.raw")
         img("convert", "-O", "raw", "out", "back.raw")
         run("cmp", "back.raw", "src.raw")
+        if fmt == "qcow" and "-c" in args:
+            return  # the peer (7.2) ends with 1 and no word
         # and what the peer makes is read alike
         peer("convert", "-f", "raw", "-O", fmt, *(["-c"] if "-c" in args else []),
              *(["-o", options] if options else []), "src.raw", "theirs")
