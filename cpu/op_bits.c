@@ -7,7 +7,7 @@
 /* ---- BT and its kin ---- */
 
 /* A register as bit string, or memory at the byte that holds the bit: the bit is inside. */
-#define BIT_TEST(insn, S)                                                                          \
+#define BIT_VALUE(insn, S)                                                                         \
     ALWAYS_INLINE TYPE_##S insn##_##S(Cpu *cpu, TYPE_##S a, TYPE_##S bit)                          \
     {                                                                                              \
         uint16_t flags = cpu->flags;                                                               \
@@ -17,7 +17,18 @@
                 : "cc");                                                                           \
         cpu->flags = flags;                                                                        \
         return a;                                                                                  \
-    }                                                                                              \
+    }
+/* BT writes no register, not even the upper half of one. */
+#define BIT_TEST(insn, S)                                                                          \
+    BIT_VALUE(insn, S)                                                                             \
+    HANDLER(insn##_r_##S)                                                                          \
+    {                                                                                              \
+        TYPE_##S bit = op->extra ? GET_RM(S) : (TYPE_##S)op->imm;                                  \
+        insn##_##S(cpu, GET_REG(S), bit);                                                          \
+        NEXT(cpu, op);                                                                             \
+    }
+#define BIT_SET(insn, S)                                                                           \
+    BIT_VALUE(insn, S)                                                                             \
     HANDLER(insn##_r_##S)                                                                          \
     {                                                                                              \
         TYPE_##S bit = op->extra ? GET_RM(S) : (TYPE_##S)op->imm;                                  \
@@ -73,9 +84,9 @@
 #define BIT_HANDLERS(S)                                                                            \
     BIT_ADDRESS(S)                                                                                 \
     BIT_TEST(bt, S)                                                                                \
-    BIT_TEST(bts, S)                                                                               \
-    BIT_TEST(btr, S)                                                                               \
-    BIT_TEST(btc, S)                                                                               \
+    BIT_SET(bts, S)                                                                                \
+    BIT_SET(btr, S)                                                                                \
+    BIT_SET(btc, S)                                                                                \
     BIT_CHANGE(bts, S)                                                                             \
     BIT_CHANGE(btr, S)                                                                             \
     BIT_CHANGE(btc, S)                                                                             \

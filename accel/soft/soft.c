@@ -33,6 +33,7 @@ typedef struct SoftCpu {
     /* A debugger's. */
     GArray *breaks; /* of uint64_t: linear addresses, sorted */
     bool single_step;
+    bool halted; /* the last step did not end */
     bool watches;
 } SoftCpu;
 
@@ -292,11 +293,11 @@ static void soft_pause_changed(Machine *machine, bool paused)
 
 /* ---- Running ---- */
 
-static RunResult run(Vcpu *vcpu, uint64_t budget)
+static RunResult run(Vcpu *vcpu, uint64_t budget, bool alone)
 {
     /* The processor parks itself when a device asked for a reset or the end. */
     vcpu_take(vcpu, VCPU_REQ_PARK);
-    switch (cpu_run(cpu_of(vcpu), budget, false)) {
+    switch (cpu_run(cpu_of(vcpu), budget, alone)) {
     case CPU_RUN_HALTED:
         return RUN_HALTED;
     case CPU_RUN_TRIPLE:
@@ -333,7 +334,9 @@ static RunResult run_debugged(Vcpu *vcpu)
             vcpu->debug_stop = STOP_BREAK;
             return RUN_DEBUG;
         }
-        result = run(vcpu, 1);
+        /* A step is not into the interrupt handlers, unless it is out of HLT. */
+        result = run(vcpu, 1, own->single_step && !own->halted);
+        own->halted = result == RUN_HALTED;
         if (own->watches && cpu_take_watch(own->cpu, &watch)) {
             vcpu->debug_stop = !watch.read ? STOP_WRITE : !watch.write ? STOP_READ : STOP_ACCESS;
             vcpu->debug_address = watch.address;
@@ -352,7 +355,7 @@ static RunResult soft_run(Vcpu *vcpu)
     const SoftCpu *own = vcpu->engine;
     if (G_UNLIKELY(own->single_step || own->watches || own->breaks->len))
         return run_debugged(vcpu);
-    return run(vcpu, BUDGET);
+    return run(vcpu, BUDGET, false);
 }
 
 static bool soft_set_debug(Vcpu *vcpu, const DebugState *state)
