@@ -25,7 +25,7 @@ def survive(name, *commands):
         target = ["out"] if command[0] == "convert" else []
         argv = [IMG, *command, name, *target]
         try:
-            p = subprocess.run(argv, capture_output=True, timeout=60, preexec_fn=limit, check=False)
+            p = subprocess.run(argv, capture_output=True, timeout=600, preexec_fn=limit, check=False)
         except subprocess.TimeoutExpired as e:
             raise Failed(f"{argv} does not end") from e
         text = (p.stdout + p.stderr).decode(errors="replace")
@@ -117,7 +117,7 @@ def tables():
             patched(d, (at, "Q", target | flags))
             before = open("x", "rb").read()
             subprocess.run([WORK, "-b", "x", "qcow2", "r.raw", "3", "80"], capture_output=True,
-                           timeout=60, check=False)
+                           timeout=600, check=False)
             after = open("x", "rb").read()
             # all but the feature bits (where it is marked corrupt)
             expect(after[:72] == before[:72] or at == rt, "the header was overwritten")

@@ -64,7 +64,7 @@ def run_tests(tests):
 class Vm:
     """A running vmrun; use it in a with statement."""
 
-    def __init__(self, *arguments, program=None, limit=240):
+    def __init__(self, *arguments, program=None, limit=600):
         self.work = tempfile.TemporaryDirectory(prefix="vmrun-test-")
         self.serial_path = os.path.join(self.work.name, "serial")
         self.monitor_path = os.path.join(self.work.name, "monitor")

@@ -398,6 +398,7 @@ static void test_stdio_twice(void)
 int main(int argc, char **argv)
 {
     self = argv[0];
+    signal(SIGHUP, SIG_DFL); /* whoever runs the tests may ignore it */
     if (argc == 3 && !strcmp(argv[1], "--child"))
         return child_main(argv[2]);
     g_test_init(&argc, &argv, NULL);

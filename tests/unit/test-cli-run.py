@@ -20,6 +20,9 @@ import tempfile
 import termios
 import time
 
+# Whoever runs the tests may ignore it (nohup); children inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 VMRUN = os.path.abspath(sys.argv[1])
 BASE = [VMRUN, "-accel", "qtest", "-display", "none"]
 PATIENCE = 20
