@@ -9,7 +9,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from linux_guest import LinuxVm, kernel, make_initrd  # noqa: E402
-from vmrun_test import check, need, need_kvm, run_tests  # noqa: E402
+from vmrun_test import Skip, check, need, need_kvm, run_tests  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = os.path.join(HERE, "..", "..", "scripts")
@@ -26,6 +26,9 @@ def initrd():
 def guest(*arguments):
     if ENGINE == "kvm":
         need_kvm()
+    elif f" {ENGINE} " not in subprocess.run([os.environ["VMRUN"], "-accel", "help"], check=True,
+                                             capture_output=True, text=True).stdout:
+        raise Skip(f"this vmrun has no engine {ENGINE}")
     return LinuxVm("-accel", ENGINE, "-m", "256", *arguments)
 
 

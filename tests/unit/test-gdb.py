@@ -35,6 +35,9 @@ class Guest:
     def __init__(self, engine, *arguments):
         if engine == "kvm":
             need_kvm()
+        elif f" {engine} " not in subprocess.run([VMRUN, "-accel", "help"], capture_output=True,
+                                                 text=True, check=True).stdout:
+            raise Skip(f"this vmrun has no engine {engine}")
         self.path = os.path.join(WORK.name, "gdb")
         if os.path.exists(self.path):
             os.unlink(self.path)
@@ -267,7 +270,7 @@ def test_command(engine):
 
 if __name__ == "__main__":
     run_tests([(f"{name}, {engine}", lambda test=test, engine=engine: test(engine))
-               for engine in ("kvm",)
+               for engine in ("kvm", "interp")
                for name, test in (("gdb: breakpoints, steps, registers, memory", test_gdb),
                                   ("more breakpoints than the processor has", test_many),
                                   ("watchpoints", test_watch),
