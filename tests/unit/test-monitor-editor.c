@@ -320,7 +320,6 @@ static void test_hostile(Fixture *f, gconstpointer data)
     expect(f, "abc|");
     feed(f, CTRL('U'));
     GRand *rand = g_rand_new_with_seed(1);
-    g_autoptr(GString) wild = g_string_new(NULL);
     LineEditor *editor = line_editor_new(
         "> ", &(LineEditorOps){terminal_write, terminal_line, terminal_complete}, &f->t);
     for (unsigned i = 0; i < 100000; i++) {
