@@ -62,7 +62,7 @@ bool cli_log(VmConfig *config, const CliOption *option, const char *arg, GError 
         return true;
     }
     if (!log_parse_mask(arg, &mask, error))
-        return fail_prefix(error, "-d");
+        return false;
     config->log_mask |= mask;
     return true;
 }

@@ -347,6 +347,8 @@ static void test_answers(void)
         {"-cpu help", "qemu64"},
         {"-device help", "name \"isa-serial\", bus ISA"},
         {"-device isa-serial,help", "chardev"},
+        {"-device ide-hd,help", "ide.0 or ide.1"},
+        {"-device floppy,help", "floppy-bus.0"},
         {"-display help", "curses"},
         {"-d help", "guest_errors"},
         {"-L help", "/"},
