@@ -276,6 +276,8 @@ bool cli_device(VmConfig *config, const CliOption *option, const char *arg, GErr
 {
     static const char *const drive_keys[] = {"driver", "id",        "drive",  "bus",
                                              "unit",   "bootindex", "serial", NULL};
+    static const char *const floppy_keys[] = {"driver", "id",        "drive", "bus",
+                                              "unit",   "bootindex", NULL};
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
         config->answer = g_string_new(NULL);
@@ -300,7 +302,8 @@ bool cli_device(VmConfig *config, const CliOption *option, const char *arg, GErr
         return true;
     }
     if (is_drive) {
-        g_autoptr(Options) checked = options_parse("-device", arg, "driver", drive_keys, error);
+        const char *const *keys = strcmp(driver, "floppy") ? drive_keys : floppy_keys;
+        g_autoptr(Options) checked = options_parse("-device", arg, "driver", keys, error);
         if (!checked)
             return false;
     }

@@ -61,6 +61,7 @@ static const struct {
     {"-nographics", {"-nographics", "did you mean -nographic?"}},
     {"--cdorm a", {"--cdorm", "-cdrom"}},
     {"-frobnicate", {"-frobnicate", "vmrun -help"}},
+    {"-device floppy,serial=x", {"-device", "serial"}},
     {"-", {"no such option"}},
     {"-hda", {"-hda", "argument is missing", "-hda FILE"}},
     {"-netdev user,id=n", {"-netdev", "does not have it yet"}},
