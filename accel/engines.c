@@ -4,7 +4,7 @@
 
 #include "accel/engine.h"
 
-const CpuEngine *const cpu_engines[] = {&kvm_engine, &qtest_engine, NULL};
+const CpuEngine *const cpu_engines[] = {&kvm_engine, &interp_engine, &qtest_engine, NULL};
 
 const CpuEngine *engine_find(const char *name)
 {

@@ -46,12 +46,12 @@ typedef struct JumpEntry {
     uint64_t pc;
     const Block *block;
 } JumpEntry;
-enum { JUMP_PAGES = 64, JUMP_PER_PAGE = 64, JUMP_ENTRIES = JUMP_PAGES * JUMP_PER_PAGE };
+enum { JUMP_PAGES = 256, JUMP_PER_PAGE = 64, JUMP_ENTRIES = JUMP_PAGES * JUMP_PER_PAGE };
 
 static inline unsigned jump_page(uint64_t pc)
 {
     uint64_t page = pc >> 12;
-    return (unsigned)((page ^ page >> 6 ^ page >> 15) & (JUMP_PAGES - 1)) * JUMP_PER_PAGE;
+    return (unsigned)((page ^ page >> 8 ^ page >> 17) & (JUMP_PAGES - 1)) * JUMP_PER_PAGE;
 }
 static inline unsigned jump_slot(uint64_t pc)
 {

@@ -53,8 +53,9 @@
 
 ALL_SIZES(ALU_HANDLERS, add)
 ALL_SIZES(ALU_HANDLERS, or)
-ALL_SIZES(ALU_HANDLERS, adc) ALL_SIZES(ALU_HANDLERS, sbb) ALL_SIZES(ALU_HANDLERS, and)
-    ALL_SIZES(ALU_HANDLERS, sub) ALL_SIZES(ALU_HANDLERS, xor)
+ALL_SIZES(ALU_HANDLERS, adc)
+ALL_SIZES(ALU_HANDLERS, sbb) ALL_SIZES(ALU_HANDLERS, and) ALL_SIZES(ALU_HANDLERS, sub)
+    ALL_SIZES(ALU_HANDLERS, xor)
 
 #define COMPARE_FORM(name, form, S)                                                                \
     HANDLER(name##_rm_##form##_##S)                                                                \

@@ -51,7 +51,8 @@ ALL_SIZES(CALC1_OF, neg, "", "neg")
 CALC_NOT(8)
 CALC_NOT(8h)
 CALC_NOT(16)
-CALC_NOT(32) CALC_NOT(64)
+CALC_NOT(32)
+CALC_NOT(64)
 
 /* Comparisons have no result. */
 #define COMPARE(name, insn, S)                                                                     \

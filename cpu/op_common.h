@@ -219,10 +219,12 @@ static inline unsigned insn_data_segment(const Insn *insn)
                                                       : SEG_DS;
 }
 
-/* Whether accesses through a segment need no check; and the attr bits that say so. */
+/* Whether accesses through a segment need no check; and the attr bits that say so.  Stores through
+ * CS always need one outside of 64-bit mode. */
 static inline bool segment_is_flat(const Cpu *cpu, unsigned seg)
 {
-    return seg < SEG_FS && ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64 || (cpu->mode & MODE_FLAT));
+    return seg < SEG_FS && ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ||
+                            ((cpu->mode & MODE_FLAT) && seg != SEG_CS));
 }
 static inline void op_use_segment(const Cpu *cpu, Op *op, unsigned seg)
 {

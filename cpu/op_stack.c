@@ -292,6 +292,7 @@ static bool bind_enter(const Insn *insn, Op *op)
 {
     op->imm = insn->operands[0].imm.value.u & 0xffff;
     op->extra = insn->operands[1].imm.value.u & 31;
+    op->attr |= OP_STACK;
     op->fn = enter;
     return true;
 }

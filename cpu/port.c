@@ -138,9 +138,9 @@ const Op *op_ins(Cpu *cpu, const Op *op)
     uint64_t count = op->extra & STRING_REP ? cpu->gpr[GPR_RCX] & op->imm : 1;
     uint64_t address = cpu->gpr[GPR_RDI] & op->imm;
     uint16_t port = (uint16_t)cpu->gpr[GPR_RDX];
+    check_port(cpu, op, port, op->size); /* even if there is nothing to do */
     if (!count)
         LEAVE_BEHIND(cpu, op);
-    check_port(cpu, op, port, op->size);
     uint64_t linear = cpu_linear_checked(cpu, op, op->seg, address, op->size, ACCESS_WRITE);
     unsigned run = run_length(cpu, op, address, linear, count, ACCESS_WRITE);
     cpu_probe(cpu, op, linear, run * op->size, ACCESS_WRITE);
@@ -155,9 +155,9 @@ const Op *op_outs(Cpu *cpu, const Op *op)
     uint64_t count = op->extra & STRING_REP ? cpu->gpr[GPR_RCX] & op->imm : 1;
     uint64_t address = cpu->gpr[GPR_RSI] & op->imm;
     uint16_t port = (uint16_t)cpu->gpr[GPR_RDX];
+    check_port(cpu, op, port, op->size); /* even if there is nothing to do */
     if (!count)
         LEAVE_BEHIND(cpu, op);
-    check_port(cpu, op, port, op->size);
     uint64_t linear = cpu_linear_checked(cpu, op, op->seg, address, op->size, ACCESS_READ);
     unsigned run = run_length(cpu, op, address, linear, count, ACCESS_READ);
     cpu_read_bytes(cpu, op, linear, bytes, run * op->size);

@@ -6,9 +6,6 @@
 #include "util/error.h"
 #include "util/log.h"
 
-/* What -accel auto tries, best first. */
-static const char *const auto_order[] = {"kvm", NULL};
-
 /* The engine of that name if it works here; else NULL, with its reason added to why. */
 static const CpuEngine *try_engine(const char *name, GString *why)
 {
@@ -24,15 +21,23 @@ static const CpuEngine *try_engine(const char *name, GString *why)
     return NULL;
 }
 
+/* -accel auto: KVM, unless it would be slower than vmrun's own processor. */
+static const CpuEngine *try_auto(GString *why)
+{
+    g_autofree char *reason = NULL;
+    const CpuEngine *kvm = try_engine("kvm", why);
+
+    if (kvm && kvm_is_native(&reason))
+        return kvm;
+    if (reason)
+        g_string_append(why, reason);
+    const CpuEngine *interp = try_engine("interp", why);
+    return interp ? interp : kvm;
+}
+
 static const CpuEngine *try_accel(const char *name, GString *why)
 {
-    const CpuEngine *engine = NULL;
-
-    if (strcmp(name, "auto"))
-        return try_engine(name, why);
-    for (unsigned i = 0; auto_order[i] && !engine; i++)
-        engine = try_engine(auto_order[i], why);
-    return engine;
+    return strcmp(name, "auto") ? try_engine(name, why) : try_auto(why);
 }
 
 static const CpuEngine *choose(const VmConfig *config, const Options **accel, GError **error)
