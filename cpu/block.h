@@ -50,8 +50,7 @@ enum { JUMP_PAGES = 256, JUMP_PER_PAGE = 64, JUMP_ENTRIES = JUMP_PAGES * JUMP_PE
 
 static inline unsigned jump_page(uint64_t pc)
 {
-    uint64_t page = pc >> 12;
-    return (unsigned)((page ^ page >> 8 ^ page >> 17) & (JUMP_PAGES - 1)) * JUMP_PER_PAGE;
+    return (unsigned)(pc >> 12 & (JUMP_PAGES - 1)) * JUMP_PER_PAGE;
 }
 static inline unsigned jump_slot(uint64_t pc)
 {

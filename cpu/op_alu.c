@@ -51,11 +51,15 @@
     ALU_FORM(name, EA_32, S)                                                                       \
     ALU_FORM(name, EA_ANY, S)
 
+/* clang-format off */
 ALL_SIZES(ALU_HANDLERS, add)
 ALL_SIZES(ALU_HANDLERS, or)
 ALL_SIZES(ALU_HANDLERS, adc)
-ALL_SIZES(ALU_HANDLERS, sbb) ALL_SIZES(ALU_HANDLERS, and) ALL_SIZES(ALU_HANDLERS, sub)
-    ALL_SIZES(ALU_HANDLERS, xor)
+ALL_SIZES(ALU_HANDLERS, sbb)
+ALL_SIZES(ALU_HANDLERS, and)
+ALL_SIZES(ALU_HANDLERS, sub)
+ALL_SIZES(ALU_HANDLERS, xor)
+/* clang-format on */
 
 #define COMPARE_FORM(name, form, S)                                                                \
     HANDLER(name##_rm_##form##_##S)                                                                \
@@ -89,7 +93,10 @@ ALL_SIZES(ALU_HANDLERS, sbb) ALL_SIZES(ALU_HANDLERS, and) ALL_SIZES(ALU_HANDLERS
     COMPARE_FORM(name, EA_32, S)                                                                   \
     COMPARE_FORM(name, EA_ANY, S)
 
-        ALL_SIZES(COMPARE_HANDLERS, cmp) ALL_SIZES(COMPARE_HANDLERS, test)
+/* clang-format off */
+ALL_SIZES(COMPARE_HANDLERS, cmp)
+ALL_SIZES(COMPARE_HANDLERS, test)
+/* clang-format on */
 
 /* ---- Handlers of one operand ---- */
 
@@ -110,12 +117,16 @@ ALL_SIZES(ALU_HANDLERS, sbb) ALL_SIZES(ALU_HANDLERS, and) ALL_SIZES(ALU_HANDLERS
         NEXT(cpu, op);                                                                             \
     }
 
-            ALL_SIZES(UNARY_HANDLERS, inc) ALL_SIZES(UNARY_HANDLERS, dec)
-                ALL_SIZES(UNARY_HANDLERS, neg) ALL_SIZES(UNARY_HANDLERS, not )
+/* clang-format off */
+ALL_SIZES(UNARY_HANDLERS, inc)
+ALL_SIZES(UNARY_HANDLERS, dec)
+ALL_SIZES(UNARY_HANDLERS, neg)
+ALL_SIZES(UNARY_HANDLERS, not)
+/* clang-format on */
 
-    /* ---- Which handler ---- */
+/* ---- Which handler ---- */
 
-    typedef struct AluRow {
+typedef struct AluRow {
     OpFn *rr[SIZES], *ri[SIZES];
     OpFn *rm[EA_FORMS][SIZES], *mr[EA_FORMS][SIZES], *mi[EA_FORMS][SIZES];
 } AluRow;

@@ -44,6 +44,7 @@
         cpu->flags = flags;                                                                        \
         NEXT(cpu, op);                                                                             \
     }
+/* clang-format off */
 SIZES_ALL(LOCK2, lock_add, "add")
 SIZES_ALL(LOCK2, lock_or, "or")
 SIZES_ALL(LOCK2, lock_adc, "adc")
@@ -51,6 +52,7 @@ SIZES_ALL(LOCK2, lock_sbb, "sbb")
 SIZES_ALL(LOCK2, lock_and, "and")
 SIZES_ALL(LOCK2, lock_sub, "sub")
 SIZES_ALL(LOCK2, lock_xor, "xor")
+/* clang-format on */
 
 /* ---- One operand ---- */
 
@@ -79,10 +81,12 @@ SIZES_ALL(LOCK2, lock_xor, "xor")
         cpu->flags = flags;                                                                        \
         NEXT(cpu, op);                                                                             \
     }
+/* clang-format off */
 SIZES_ALL(LOCK1, lock_inc, "inc")
 SIZES_ALL(LOCK1, lock_dec, "dec")
 SIZES_ALL(LOCK1, lock_neg, "neg")
 SIZES_ALL(LOCK1, lock_not, "not")
+/* clang-format on */
 
 /* ---- XCHG: with memory it is always locked ---- */
 
@@ -187,8 +191,7 @@ EXCHANGE_ADD(64)
         if (equal_##S(cpu, GET_##S(GPR_RAX, 0), old)) {                                            \
             TYPE_##S fresh = GET_RM(S);                                                            \
             PUT_REG(S, fresh);                                                                     \
-        } else {                                                                                   \
-            PUT_REG(S, old); /* of 32 bits: this clears the upper ones */                          \
+        } else { /* the register is not even zero-extended */                                      \
             PUT_##S(GPR_RAX, 0, old);                                                              \
         }                                                                                          \
         NEXT(cpu, op);                                                                             \

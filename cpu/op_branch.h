@@ -35,11 +35,16 @@ static inline const Op *jump_to(Cpu *cpu, uint64_t rip)
 }
 
 /* Faults if a near transfer cannot go there. */
+static inline void check_target_64(Cpu *cpu, const Op *op, uint64_t rip)
+{
+    if (G_UNLIKELY((uint64_t)((int64_t)(rip << 16) >> 16) != rip))
+        cpu_fault_code(cpu, op, EXC_GP, 0);
+}
 static inline void check_target(Cpu *cpu, const Op *op, uint64_t rip)
 {
-    bool bad =
-        code64(cpu) ? (uint64_t)((int64_t)(rip << 16) >> 16) != rip : rip > cpu->seg[SEG_CS].limit;
-    if (G_UNLIKELY(bad))
+    if (code64(cpu))
+        check_target_64(cpu, op, rip);
+    else if (G_UNLIKELY(rip > cpu->seg[SEG_CS].limit))
         cpu_fault_code(cpu, op, EXC_GP, 0);
 }
 

@@ -32,6 +32,7 @@
     }
 #define CALC2_OF(name, pre, insn, S) CALC2(name, S, pre, insn)
 #define CALC1_OF(name, pre, insn, S) CALC1(name, S, pre, insn)
+/* clang-format off */
 ALL_SIZES(CALC2_OF, add, "", "add")
 ALL_SIZES(CALC2_OF, or, "", "or")
 ALL_SIZES(CALC2_OF, adc, ASM_CARRY_IN, "adc")
@@ -42,17 +43,20 @@ ALL_SIZES(CALC2_OF, xor, "", "xor")
 ALL_SIZES(CALC1_OF, inc, ASM_CARRY_IN, "inc")
 ALL_SIZES(CALC1_OF, dec, ASM_CARRY_IN, "dec")
 ALL_SIZES(CALC1_OF, neg, "", "neg")
+/* clang-format on */
 
 #define CALC_NOT(S)                                                                                \
     ALWAYS_INLINE TYPE_##S not_##S(Cpu *cpu, TYPE_##S a)                                           \
     {                                                                                              \
         return (TYPE_##S) ~a;                                                                      \
     }
+/* clang-format off */
 CALC_NOT(8)
 CALC_NOT(8h)
 CALC_NOT(16)
 CALC_NOT(32)
 CALC_NOT(64)
+/* clang-format on */
 
 /* Comparisons have no result. */
 #define COMPARE(name, insn, S)                                                                     \
@@ -65,6 +69,9 @@ CALC_NOT(64)
                 : "cc");                                                                           \
         cpu->flags = flags;                                                                        \
     }
-    ALL_SIZES(COMPARE, cmp, "cmp") ALL_SIZES(COMPARE, test, "test")
+/* clang-format off */
+ALL_SIZES(COMPARE, cmp, "cmp")
+ALL_SIZES(COMPARE, test, "test")
+/* clang-format on */
 
 #endif

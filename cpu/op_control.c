@@ -96,6 +96,21 @@ HANDLER(jmp_m)
     return jump_to(cpu, target);
 }
 
+/* The same in 64-bit code, with a memory operand of EA_FULL. */
+HANDLER(jmp_r_64)
+{
+    uint64_t target = cpu->gpr[op->rm];
+    check_target_64(cpu, op, target);
+    return block_jump(cpu, target, true);
+}
+
+HANDLER(jmp_m_64)
+{
+    uint64_t target = LOAD_64(READ_AT(64, EA_FULL));
+    check_target_64(cpu, op, target);
+    return block_jump(cpu, target, true);
+}
+
 /* ---- CALL, RET ---- */
 
 HANDLER(call_64)
@@ -134,10 +149,26 @@ HANDLER(call_m)
     return jump_to(cpu, target);
 }
 
+HANDLER(call_r_64)
+{
+    uint64_t target = cpu->gpr[op->rm];
+    check_target_64(cpu, op, target);
+    push_64(cpu, op, op_next_rip(cpu, op));
+    return block_jump(cpu, target, true);
+}
+
+HANDLER(call_m_64)
+{
+    uint64_t target = LOAD_64(READ_AT(64, EA_FULL));
+    check_target_64(cpu, op, target);
+    push_64(cpu, op, op_next_rip(cpu, op));
+    return block_jump(cpu, target, true);
+}
+
 HANDLER(ret_64)
 {
     uint64_t sp = cpu->gpr[GPR_RSP], target = LOAD_64(sp);
-    check_target(cpu, op, target);
+    check_target_64(cpu, op, target);
     cpu->gpr[GPR_RSP] = sp + 8 + op->imm;
     return block_jump(cpu, target, true);
 }
@@ -209,10 +240,19 @@ static int condition_of_jcc(ZydisMnemonic mnemonic)
     return condition_in(jcc, mnemonic);
 }
 
+static bool bind_jmp(Cpu *cpu, const Insn *insn, Op *op)
+{
+    bool simple = code64(cpu) && (ea_form(op) == EA_BASE || ea_form(op) == EA_FULL);
+    return bind_jump(cpu, insn, op, jmp_flat, jmp_any, code64(cpu) ? jmp_r_64 : jmp_r,
+                     simple ? jmp_m_64 : jmp_m);
+}
+
 static bool bind_call(Cpu *cpu, const Insn *insn, Op *op)
 {
     OpFn *flat = code64(cpu) ? call_64 : stack_is_flat32(cpu) ? call_32 : call_any;
-    return bind_jump(cpu, insn, op, flat, call_any, call_r, call_m);
+    bool simple = code64(cpu) && (ea_form(op) == EA_BASE || ea_form(op) == EA_FULL);
+    return bind_jump(cpu, insn, op, flat, call_any, code64(cpu) ? call_r_64 : call_r,
+                     simple ? call_m_64 : call_m);
 }
 
 static bool bind_ret(Cpu *cpu, const Insn *insn, Op *op)
@@ -235,7 +275,7 @@ bool bind_control(Cpu *cpu, const Insn *insn, Op *op)
         return bind_jcc(cpu, insn, op, (unsigned)condition);
     switch (mnemonic) {
     case ZYDIS_MNEMONIC_JMP:
-        return bind_jump(cpu, insn, op, jmp_flat, jmp_any, jmp_r, jmp_m);
+        return bind_jmp(cpu, insn, op);
     case ZYDIS_MNEMONIC_CALL:
         return bind_call(cpu, insn, op);
     case ZYDIS_MNEMONIC_RET:

@@ -36,9 +36,11 @@
 #define COMPARE_8(c)  COMPARE_JUMP(cmp, 8, c) COMPARE_JUMP(test, 8, c)
 #define COMPARE_32(c) COMPARE_JUMP(cmp, 32, c) COMPARE_JUMP(test, 32, c)
 #define COMPARE_64(c) COMPARE_JUMP(cmp, 64, c) COMPARE_JUMP(test, 64, c)
+/* clang-format off */
 FOR_CONDITIONS(COMPARE_8)
 FOR_CONDITIONS(COMPARE_32)
 FOR_CONDITIONS(COMPARE_64)
+/* clang-format on */
 
 /* CMP of a register and memory. */
 #define COMPARE_MEMORY(S, c)                                                                       \
@@ -54,8 +56,10 @@ FOR_CONDITIONS(COMPARE_64)
     }
 #define COMPARE_MEMORY_32(c) COMPARE_MEMORY(32, c)
 #define COMPARE_MEMORY_64(c) COMPARE_MEMORY(64, c)
+/* clang-format off */
 FOR_CONDITIONS(COMPARE_MEMORY_32)
 FOR_CONDITIONS(COMPARE_MEMORY_64)
+/* clang-format on */
 
 /* ---- Counting ---- */
 
@@ -86,8 +90,10 @@ FOR_CONDITIONS(COMPARE_MEMORY_64)
     }
 #define COUNT_32(c) COUNT_JUMP(32, c)
 #define COUNT_64(c) COUNT_JUMP(64, c)
+/* clang-format off */
 FOR_CONDITIONS(COUNT_32)
 FOR_CONDITIONS(COUNT_64)
+/* clang-format on */
 
 /* ---- Which handler ---- */
 

@@ -37,10 +37,12 @@ MOV_REGISTER(8h)
 MOV_REGISTER(16)
 MOV_REGISTER(32)
 MOV_REGISTER(64)
+/* clang-format off */
 ALL_SIZES(MOV_FORM, EA_BASE)
 ALL_SIZES(MOV_FORM, EA_FULL)
 ALL_SIZES(MOV_FORM, EA_32)
 ALL_SIZES(MOV_FORM, EA_ANY)
+/* clang-format on */
 
 static bool bind_mov(const Insn *insn, Op *op)
 {

@@ -28,10 +28,12 @@
         *high = d;                                                                                 \
     }
 #define WIDE_SIZES(insn) WIDE(insn, 8) WIDE(insn, 16) WIDE(insn, 32) WIDE(insn, 64)
+/* clang-format off */
 WIDE_SIZES(mul)
 WIDE_SIZES(imul)
 WIDE_SIZES(div)
 WIDE_SIZES(idiv)
+/* clang-format on */
 
 #define MULTIPLY(insn, S)                                                                          \
     HANDLER(insn##_##S)                                                                            \

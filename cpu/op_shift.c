@@ -41,6 +41,7 @@
         RMW_STORE(S, host, at, a);                                                                 \
         NEXT(cpu, op);                                                                             \
     }
+/* clang-format off */
 ALL_SIZES(SHIFT_HANDLERS, shl)
 ALL_SIZES(SHIFT_HANDLERS, shr)
 ALL_SIZES(SHIFT_HANDLERS, sar)
@@ -48,6 +49,7 @@ ALL_SIZES(SHIFT_HANDLERS, rol)
 ALL_SIZES(SHIFT_HANDLERS, ror)
 ALL_SIZES(SHIFT_HANDLERS, rcl)
 ALL_SIZES(SHIFT_HANDLERS, rcr)
+/* clang-format on */
 
 /* By a count that is known not to be zero shifts need no flags. */
 #define SHIFT_KNOWN(insn, S)                                                                       \
@@ -63,9 +65,11 @@ ALL_SIZES(SHIFT_HANDLERS, rcr)
         PUT_REG(S, a);                                                                             \
         NEXT(cpu, op);                                                                             \
     }
+/* clang-format off */
 ALL_SIZES(SHIFT_KNOWN, shl)
 ALL_SIZES(SHIFT_KNOWN, shr)
 ALL_SIZES(SHIFT_KNOWN, sar)
+/* clang-format on */
 
 /* ---- SHLD, SHRD ---- */
 
