@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The in-process test engine: a machine without a CPU, whose script (a device test) reads and writes
- * ports and memory, moves the clock and samples interrupt lines.
+ * The in-process test engine: a machine without a CPU, whose script (a device test) reads and
+ * writes ports and memory, moves the clock and samples interrupt lines.
  *
  *     Machine *m = test_machine_new(1 << 20);
  *     Device *pit = test_device(m, &i8254_class, NULL);

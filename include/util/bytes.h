@@ -4,8 +4,8 @@
 #define VMRUN_UTIL_BYTES_H
 
 #include <endian.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 

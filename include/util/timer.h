@@ -3,8 +3,8 @@
  * Clocks and timers, in nanoseconds.
  *
  *   VM_CLOCK_HOST     CLOCK_MONOTONIC; always runs.
- *   VM_CLOCK_VIRTUAL  guest time: starts at 0, stands while the machine is paused.  Devices use this.
- *   VM_CLOCK_WALL     time of day (CLOCK_REALTIME), for the RTC and for log stamps.
+ *   VM_CLOCK_VIRTUAL  guest time: starts at 0, stands while the machine is paused.  Devices use
+ * this. VM_CLOCK_WALL     time of day (CLOCK_REALTIME), for the RTC and for log stamps.
  *
  * In manual mode (test engine, qtest) the virtual clock moves only by vclock_step()/vclock_set().
  */
@@ -14,8 +14,8 @@
 #include "util/loop.h"
 
 #define NS_PER_SEC 1000000000LL
-#define NS_PER_MS 1000000LL
-#define NS_PER_US 1000LL
+#define NS_PER_MS  1000000LL
+#define NS_PER_US  1000LL
 
 typedef enum { VM_CLOCK_HOST, VM_CLOCK_VIRTUAL, VM_CLOCK_WALL, VM_CLOCK_COUNT } VmClock;
 
