@@ -73,6 +73,7 @@ void cpu_reset(Cpu *cpu, bool init)
     enum { CACHE_BITS = CR0_CD | CR0_NW };
     g_autofree CpuState *state = g_new(CpuState, 1);
     uint64_t cache = cpu->cr0 & CACHE_BITS;
+    fpu_leave(cpu);
     log_printf(LOG_RESET, "cpu: CPU %u: %s at %04x:%" PRIx64, cpu->vcpu->index,
                init ? "INIT" : "reset", cpu->seg[SEG_CS].selector, cpu->rip);
     cpu_state_reset(state, is_bootstrap(cpu), cpu->vcpu->apic_id, signature(cpu));
@@ -91,7 +92,6 @@ void cpu_reset(Cpu *cpu, bool init)
 void cpu_init_signal(Cpu *cpu)
 {
     cpu_reset(cpu, true);
-    fpu_leave(cpu);
     if (cpu->bus.apic_init)
         cpu->bus.apic_init(cpu->vcpu);
 }
@@ -144,6 +144,23 @@ void cpu_get_state(Cpu *cpu, CpuState *state)
         cpu->bus.apic_msr(cpu->vcpu, MSR_APIC_BASE, false, &state->apic_base);
 }
 
+/* Another engine was about to deliver an event: it is delivered before anything runs. */
+static void deliver_pending(Cpu *cpu, const CpuState *state)
+{
+    if (setjmp(cpu->fault_exit)) {
+        /* No handler to be reached: as after a triple fault, the processor does nothing more. */
+        if (!cpu_deliver_fault(cpu))
+            cpu->halted = true;
+        return;
+    }
+    if (state->exception_pending)
+        cpu_deliver(cpu, NULL, state->exception_vector, EVENT_EXCEPTION, state->exception_has_error,
+                    state->exception_error);
+    else
+        cpu_deliver(cpu, NULL, state->interrupt_vector,
+                    state->interrupt_soft ? EVENT_SOFTWARE : EVENT_EXTERNAL, false, 0);
+}
+
 void cpu_set_state(Cpu *cpu, const CpuState *state)
 {
     load_registers(cpu, state);
@@ -157,4 +174,6 @@ void cpu_set_state(Cpu *cpu, const CpuState *state)
     cpu->bus.write_tsc(cpu->vcpu, state->tsc);
     if (state->nmi_pending)
         vcpu_request(cpu->vcpu, VCPU_REQ_NMI);
+    if (state->exception_pending || state->interrupt_pending)
+        deliver_pending(cpu, state);
 }

@@ -179,6 +179,7 @@ static void write_cr8(Cpu *cpu, const Op *op, uint64_t value)
 {
     if (value & ~0xfull)
         gp(cpu, op);
+    fpu_leave(cpu);
     cpu->bus.write_cr8(cpu->vcpu, value);
 }
 
@@ -200,6 +201,7 @@ const Op *op_read_cr(Cpu *cpu, const Op *op)
         value = cpu->cr4;
         break;
     case 8:
+        fpu_leave(cpu);
         value = cpu->bus.read_cr8(cpu->vcpu);
         break;
     default:

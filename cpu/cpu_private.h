@@ -287,7 +287,7 @@ struct Cpu {
 
     /* MSRs that are just storage or small; others are computed (system.c). */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp,
-        sysenter_eip, pat, misc_enable, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11],
+        sysenter_eip, pat, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11],
         debugctl, mcg_status, mcg_ctl, smbase, spec_ctrl, tsc_adjust;
     uint64_t mc_banks[4 * CPU_MC_BANKS]; /* CTL, STATUS, ADDR, MISC of each */
     uint64_t msr_store[CPU_MSR_STORE];   /* msr.c's own: what nobody else looks at */

@@ -114,6 +114,7 @@ static const MsrRow rows[] = {
     {MSR_CLOCK_MODULATION, INTEL, 0, 0x1f},
     {MSR_THERM_INTERRUPT, INTEL, 0, 0xffffff},
     {MSR_THERM_STATUS, INTEL, 0, 0},
+    {MSR_MISC_ENABLE, INTEL, 0x1801, 1}, /* fast strings; neither BTS nor PEBS */
     {MSR_LASTBRANCH_TOS, INTEL, 0, 0},
     {MSR_LASTBRANCH_FROM, ANY, 0, 0},
     {MSR_LASTBRANCH_FROM + 1, ANY, 0, 0},
@@ -256,7 +257,6 @@ static const MsrField fields[] = {
     FIELD(MSR_TSC_AUX, WITH_AUX, LOW32, tsc_aux),
     FIELD(MSR_SPEC_CTRL, WITH_SPEC, CHECKED, spec_ctrl),
     FIELD(MSR_PAT, WITH_PAT, CHECKED, pat),
-    FIELD(MSR_MISC_ENABLE, ALWAYS, CHECKED, misc_enable),
     FIELD(MSR_DEBUGCTL, ALWAYS, CHECKED, debugctl),
     FIELD(MSR_MTRR_DEF_TYPE, WITH_MTRR, CHECKED, mtrr_def_type),
     FIELD(MSR_MCG_STATUS, WITH_MCE, CHECKED, mcg_status),
@@ -324,7 +324,7 @@ static bool value_ok(const Cpu *cpu, uint32_t index, uint64_t value)
     case MSR_SPEC_CTRL:
         return !(value & ~7ull);
     case MSR_DEBUGCTL:
-        return !(value & ~0x3ull); /* LBR, BTF */
+        return !(value & ~0x3ull); /* LBR; BTF: a step is of one instruction all the same */
     case MSR_MCG_CTL:
         return value == 0 || value == UINT64_MAX;
     case MSR_MCG_STATUS:
@@ -527,7 +527,6 @@ void msr_reset(Cpu *cpu)
     memset(cpu->mtrr_fixed, 0, sizeof(cpu->mtrr_fixed));
     memset(cpu->mc_banks, 0, sizeof(cpu->mc_banks));
     cpu->pat = PAT_RESET;
-    cpu->misc_enable = 1; /* fast strings */
     cpu->mcg_ctl = UINT64_MAX;
     cpu->tsc_adjust = 0;
 }

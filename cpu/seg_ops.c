@@ -315,8 +315,8 @@ const Op *op_arpl(Cpu *cpu, const Op *op)
     uint64_t linear = 0;
     uint16_t selector, rpl = cpu->gpr[op->reg] & SEL_RPL;
     if (op->extra) {
+        /* A write only if there is something to be written. */
         linear = cpu_linear(cpu, op, op_address(cpu, op), 2, ACCESS_WRITE);
-        cpu_probe(cpu, op, linear, 2, ACCESS_WRITE);
         selector = cpu_load16(cpu, op, linear);
     } else {
         selector = (uint16_t)cpu->gpr[op->rm];

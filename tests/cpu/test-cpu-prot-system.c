@@ -203,7 +203,7 @@ static void test_msrs(void)
         {0x401, 0, true},
         {0x401, 1, false},
         {0x199, 0x1234, true},
-        {0x1a0, 1, true},
+        {0x1a0, 0x1801, true},
         {0xdeadbeef, 0, false},
         {0x3b, 0x100, true},
         {0xfe, 0, false}, /* MTRRCAP is read-only */
@@ -621,8 +621,29 @@ static void test_state(void)
     prot_free(p);
 }
 
+/* What another engine was about to deliver comes first. */
+static void test_pending_events(void)
+{
+    Prot *p = prot_new();
+    prot_mode(p, PROT_32, 3);
+    p->state.exception_pending = p->state.exception_has_error = true;
+    p->state.exception_vector = EXC_GP;
+    p->state.exception_error = 0x1234;
+    PROT_RUN(p, done);
+    prot_expect(p, EXC_GP, 0x1234);
+    g_assert_cmphex(prot_stack(p, 1, 4), ==, AT_CODE);
+    prot_mode(p, PROT_32, 0);
+    p->state.interrupt_pending = true;
+    p->state.interrupt_vector = 0x41;
+    p->ram[AT_IDT + 0x41 * 8 + 5] &= 0x7f;
+    PROT_RUN(p, hlt);
+    prot_expect(p, EXC_NP, 0x41 * 8 + 3);
+    prot_free(p);
+}
+
 void prot_add_system_tests(void)
 {
+    g_test_add_func("/cpu/prot/pending-events", test_pending_events);
     g_test_add_func("/cpu/prot/cr0", test_cr0);
     g_test_add_func("/cpu/prot/cr4", test_cr4);
     g_test_add_func("/cpu/prot/debug-registers", test_debug_registers);
