@@ -27,7 +27,7 @@ static G_GNUC_NORETURN void gp(Cpu *cpu, const Op *op)
 
 /* ---- What is allowed ---- */
 
-uint64_t control_cr4_bits(const Cpu *cpu)
+static uint64_t cr4_bits(const Cpu *cpu)
 {
     static const struct {
         uint32_t leaf;
@@ -67,10 +67,11 @@ bool control_valid(const Cpu *cpu, uint64_t cr0, uint64_t cr4)
 {
     if ((cr0 >> 32) || ((cr0 & CR0_PG) && !(cr0 & CR0_PE)) || ((cr0 & CR0_NW) && !(cr0 & CR0_CD)))
         return false;
-    return !(cr4 & ~control_cr4_bits(cpu));
+    return !(cr4 & ~cr4_bits(cpu));
 }
 
-bool control_load_pdptes(Cpu *cpu, uint64_t cr3)
+/* Reads PAE's four pointers; false if a present one has reserved bits set. */
+static bool load_pdptes(Cpu *cpu, uint64_t cr3)
 {
     uint64_t entries[4];
     for (unsigned i = 0; i < 4; i++) {
@@ -104,7 +105,7 @@ static void write_cr0(Cpu *cpu, const Op *op, uint64_t value)
         efer &= ~(uint64_t)EFER_LMA;
     }
     bool reload = (value ^ old) & (CR0_PG | CR0_CD | CR0_NW);
-    if (reload && uses_pdptes(value, cpu->cr4, efer) && !control_load_pdptes(cpu, cpu->cr3))
+    if (reload && uses_pdptes(value, cpu->cr4, efer) && !load_pdptes(cpu, cpu->cr3))
         gp(cpu, op);
     cpu->cr0 = value;
     cpu->efer = efer;
@@ -136,7 +137,7 @@ const Op *op_clts(Cpu *cpu, const Op *op)
 
 bool control_load_cr3(Cpu *cpu, uint64_t value)
 {
-    if (uses_pdptes(cpu->cr0, cpu->cr4, cpu->efer) && !control_load_pdptes(cpu, value))
+    if (uses_pdptes(cpu->cr0, cpu->cr4, cpu->efer) && !load_pdptes(cpu, value))
         return false;
     cpu->cr3 = value;
     cpu_tlb_flush(cpu, false);
@@ -162,12 +163,12 @@ static void write_cr3(Cpu *cpu, const Op *op, uint64_t value)
 static void write_cr4(Cpu *cpu, const Op *op, uint64_t value)
 {
     uint64_t changed = value ^ cpu->cr4;
-    if ((value & ~control_cr4_bits(cpu)) || (in_long(cpu) && !(value & CR4_PAE)))
+    if ((value & ~cr4_bits(cpu)) || (in_long(cpu) && !(value & CR4_PAE)))
         gp(cpu, op);
     if ((changed & value & CR4_PCIDE) && (!in_long(cpu) || (cpu->cr3 & CR3_PCID)))
         gp(cpu, op);
     bool reload = changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP);
-    if (reload && uses_pdptes(cpu->cr0, value, cpu->efer) && !control_load_pdptes(cpu, cpu->cr3))
+    if (reload && uses_pdptes(cpu->cr0, value, cpu->efer) && !load_pdptes(cpu, cpu->cr3))
         gp(cpu, op);
     cpu->cr4 = value;
     if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))

@@ -16,8 +16,9 @@
  * other bits of RFLAGS are in `cpu->eflags`.
  *
  * Files: run.c (loop, requests), decode.c (blocks), bind_*.c (which handler for which instruction),
- * op_*.c (handlers), mmu.c (TLB, page walk), seg.c, transfer.c, task.c, exception.c (protection),
- * system.c (control registers, MSRs, CPUID), fpu*.c (x87, MMX, SSE, AVX by the host).
+ * op_*.c (handlers), mmu.c (TLB, page walk), seg.c, stack.c, transfer.c, return.c, task.c,
+ * exception.c, interrupt.c, syscall.c (protection), control.c, msr.c, system.c, port.c, smm.c (the
+ * system's instructions), context.c (reset, CpuState), fpu*.c (x87, MMX, SSE, AVX by the host).
  */
 #ifndef VMRUN_CPU_PRIVATE_H
 #define VMRUN_CPU_PRIVATE_H
@@ -285,10 +286,10 @@ struct Cpu {
     } fault;
     int delivering; /* vector of the exception being delivered, -1: none (double faults) */
 
-    /* MSRs that are just storage or small; others are computed (system.c). */
+    /* MSRs that are just storage or small; others are computed (msr.c). */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp,
-        sysenter_eip, pat, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11],
-        debugctl, mcg_status, mcg_ctl, smbase, spec_ctrl, tsc_adjust;
+        sysenter_eip, pat, mtrr_def_type, mtrr_base[8], mtrr_mask[8], mtrr_fixed[11], debugctl,
+        mcg_status, mcg_ctl, smbase, spec_ctrl, tsc_adjust;
     uint64_t mc_banks[4 * CPU_MC_BANKS]; /* CTL, STATUS, ADDR, MISC of each */
     uint64_t msr_store[CPU_MSR_STORE];   /* msr.c's own: what nobody else looks at */
 
@@ -558,7 +559,6 @@ bool cpu_deliver_fault(Cpu *cpu);
 void cpu_load_segment(Cpu *cpu, const Op *op, unsigned seg, uint16_t selector);
 /* Real mode and vm86: base = selector << 4; limits stay (unreal mode) outside vm86. */
 void cpu_load_segment_real(Cpu *cpu, unsigned seg, uint16_t selector);
-void cpu_set_cpl(Cpu *cpu, unsigned cpl);
 /* SMI and RSM. */
 void cpu_enter_smm(Cpu *cpu);
 void cpu_init_signal(Cpu *cpu); /* INIT */

@@ -28,7 +28,8 @@ static void interrupt_in_program(Cpu *cpu, const Op *op, uint8_t vector)
     cpu_mode_changed(cpu);
 }
 
-bool vm86_interrupt(Cpu *cpu, const Op *op, uint8_t vector)
+/* True if CR4.VME sent it to the program's own handler. */
+static bool vm86_interrupt(Cpu *cpu, const Op *op, uint8_t vector)
 {
     if ((cpu->cr4 & CR4_VME) && tss_redirects(cpu, op, vector)) {
         interrupt_in_program(cpu, op, vector);

@@ -276,17 +276,12 @@ void task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, uin
 void task_push_error(Cpu *cpu, uint32_t error);
 /* Shuts the processor down: a triple fault. */
 G_GNUC_NORETURN void cpu_shutdown(Cpu *cpu, const Op *op);
-/* INT n in vm86 mode: true if CR4.VME sent it to the program's own handler. Faults. */
-bool vm86_interrupt(Cpu *cpu, const Op *op, uint8_t vector);
 
 /* ---- control.c ---- */
 /* Loads CR3, PAE's pointers included (false: reserved bits are set in those, nothing changed). */
 bool control_load_cr3(Cpu *cpu, uint64_t value);
-/* Reads PAE's four pointers at CR3; false if a present one has reserved bits set. */
-bool control_load_pdptes(Cpu *cpu, uint64_t cr3);
 /* What RSM and state loads need: bits of CR0 and CR4 that the processor takes. */
 bool control_valid(const Cpu *cpu, uint64_t cr0, uint64_t cr4);
-uint64_t control_cr4_bits(const Cpu *cpu);
 
 /* ---- msr.c ---- */
 void msr_reset(Cpu *cpu); /* power-on; INIT leaves MSRs alone */

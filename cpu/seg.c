@@ -188,12 +188,6 @@ void cpu_load_segment(Cpu *cpu, const Op *op, unsigned seg, uint16_t selector)
     cpu_mode_changed(cpu);
 }
 
-void cpu_set_cpl(Cpu *cpu, unsigned cpl)
-{
-    cpu->cpl = (uint8_t)cpl;
-    cpu_mode_changed(cpu);
-}
-
 void segments_drop_privileged(Cpu *cpu, unsigned cpl)
 {
     static const uint8_t order[] = {SEG_ES, SEG_FS, SEG_GS, SEG_DS};
