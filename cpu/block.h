@@ -152,6 +152,9 @@ void jumps_flush_page(Cpu *cpu, uint64_t linear);
 void code_read_mail(Cpu *cpu);
 /* A logged page is about to be written without marks: false if it cannot be noted. */
 bool code_open_logged(Cpu *cpu, RamBlock *ram, uint64_t offset);
+/* Ends that for all pages, marking what may have been written since their bits were taken.  When
+ * the CPU stops running, too: an idle one must not keep a display redrawing. */
+void code_close_logged(Cpu *cpu);
 
 /* ---- decode.c ---- */
 void decode_init(Cpu *cpu);

@@ -18,7 +18,7 @@ enum {
     ARENA_SIZE = 32 << 20,
     HASH_SIZE = 1 << 15,
     PAGE_HASH_SIZE = 1 << 12,
-    MAIL_SIZE = 64,
+    MAIL_SIZE = 256,
     OPEN_SIZE = 256, /* a screen's worth of pages */
 };
 
@@ -48,7 +48,7 @@ typedef struct Message {
 struct CodeMail {
     GMutex lock;
     unsigned count;
-    bool overflow;
+    bool code_lost, pages_lost; /* there was no room for a message of that kind */
     Message messages[MAIL_SIZE];
     /* Logged pages that this CPU may write without marks. */
     unsigned open_count;
@@ -258,10 +258,15 @@ static void mail_put(Cpu *cpu, RamBlock *ram, uint64_t page, uint64_t lines)
 {
     struct CodeMail *mail = cpu->mail;
     g_mutex_lock(&mail->lock);
-    if (mail->count < MAIL_SIZE)
+    Message *last = mail->count ? &mail->messages[mail->count - 1] : NULL;
+    if (last && last->ram == ram && last->page == page && last->lines && lines)
+        last->lines |= lines;
+    else if (mail->count < MAIL_SIZE)
         mail->messages[mail->count++] = (Message){ram, page, lines};
+    else if (lines)
+        mail->code_lost = true;
     else
-        mail->overflow = true;
+        mail->pages_lost = true;
     __atomic_fetch_or(&cpu->attention, ATTENTION_MAIL, __ATOMIC_SEQ_CST);
     g_mutex_unlock(&mail->lock);
 }
@@ -313,16 +318,17 @@ bool code_open_logged(Cpu *cpu, RamBlock *ram, uint64_t offset)
     return room;
 }
 
-/* What was written between the taking of the bits and now is marked for the next time. */
-static void close_logged(Cpu *cpu)
+void code_close_logged(Cpu *cpu)
 {
     struct CodeMail *mail = cpu->mail;
+    __atomic_fetch_and(&cpu->attention, ~ATTENTION_LOGGED, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&mail->open_count, __ATOMIC_RELAXED))
+        return;
     mmu_close_logged(cpu);
     g_mutex_lock(&mail->lock);
     for (unsigned n = 0; n < mail->open_count; n++)
         ram_mark_bits(mail->open[n].ram, mail->open[n].offset, RAM_PAGE_SIZE);
     mail->open_count = 0;
-    __atomic_fetch_and(&cpu->attention, ~ATTENTION_LOGGED, __ATOMIC_SEQ_CST);
     g_mutex_unlock(&mail->lock);
 }
 
@@ -335,34 +341,29 @@ static void read_message(Cpu *cpu, const Message *message)
         ram_code_written(message->ram, message->page, UINT64_MAX);
 }
 
-/* Too many messages: as if all pages had become code. */
-static void forget_everything(Cpu *cpu)
-{
-    cpu_blocks_flush(cpu);
-    mmu_close_all(cpu);
-}
-
 void code_read_mail(Cpu *cpu)
 {
     struct CodeMail *mail = cpu->mail;
     Message messages[MAIL_SIZE];
     g_mutex_lock(&mail->lock);
     unsigned count = mail->count;
-    bool overflow = mail->overflow;
+    bool code_lost = mail->code_lost, pages_lost = mail->pages_lost;
     memcpy(messages, mail->messages, count * sizeof(*messages));
     mail->count = 0;
-    mail->overflow = false;
+    mail->code_lost = mail->pages_lost = false;
     __atomic_fetch_and(&cpu->attention, ~ATTENTION_MAIL, __ATOMIC_SEQ_CST);
     g_mutex_unlock(&mail->lock);
     Cpu *outer = writing;
     writing = cpu;
-    for (unsigned i = 0; i < count && !overflow; i++)
+    for (unsigned i = 0; i < count; i++)
         read_message(cpu, &messages[i]);
-    if (overflow)
-        forget_everything(cpu);
+    if (code_lost)
+        cpu_blocks_flush(cpu);
+    if (pages_lost)
+        mmu_close_all(cpu);
     writing = outer;
     if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) & ATTENTION_LOGGED)
-        close_logged(cpu);
+        code_close_logged(cpu);
 }
 
 /* ---- Marks ---- */

@@ -134,6 +134,13 @@ static void fill_memory(const Cpu *cpu, const Insn *insn, const ZydisDecodedOper
     op->disp = operand->mem.disp.value;
     if (op->base == SLOT_RIP)
         op->disp += op->offset + op->length;
+    /* With a 32-bit address and REX.B, Zydis 4.0 takes "no base" of a SIB byte for R13D. */
+    const ZydisDecodedInstructionRaw *raw = &insn->zydis->raw;
+    if (insn->zydis->address_width == 32 && raw->modrm.mod == 0 && raw->modrm.rm == 4 &&
+        raw->sib.base == 5 && op->base == 13) {
+        op->base = SLOT_ZERO;
+        op->disp = raw->disp.value;
+    }
     op->address_shift = (uint8_t)(64 - insn->zydis->address_width);
     bool known =
         operand->mem.segment >= ZYDIS_REGISTER_ES && operand->mem.segment <= ZYDIS_REGISTER_GS;
@@ -374,7 +381,8 @@ static uint64_t next_page(const Cpu *cpu, uint64_t pc)
 static void read_code(Cpu *cpu, const TlbInfo *page, unsigned offset, uint8_t *to, unsigned length)
 {
     if (page->ram) {
-        code_mark(cpu, page->ram, page->offset + offset, length);
+        if (!cpu->rescue)
+            code_mark(cpu, page->ram, page->offset + offset, length);
         memcpy(to, page->ram->host + page->offset + offset, length);
     } else {
         fpu_leave(cpu);
@@ -382,7 +390,8 @@ static void read_code(Cpu *cpu, const TlbInfo *page, unsigned offset, uint8_t *t
     }
 }
 
-/* A block of one instruction, which may reach into the next page or be in device memory. */
+/* A block of one instruction, which may reach into the next page or be in device memory.  In a
+ * rescue nothing is kept: KVM lets the guest write to its code unseen. */
 static Block *decode_single(Cpu *cpu, const Fetch *fetch)
 {
     ZydisDecodedInstruction zydis;
@@ -398,7 +407,7 @@ static Block *decode_single(Cpu *cpu, const Fetch *fetch)
         length = INSN_MAX;
         status = ZydisDecoderDecodeFull(decoder_of(cpu), bytes, length, &zydis, operands);
     }
-    bool keep = fetch->host && (next.page == TLB_NONE || next.ram);
+    bool keep = fetch->host && !cpu->rescue && (next.page == TLB_NONE || next.ram);
     Block *block = keep ? blocks_reserve(cpu) : blocks_scratch(cpu);
     bool ends = decode_one(cpu, block, block->ops, bytes, status, &zydis, operands);
     block->mode = cpu->mode;
@@ -475,11 +484,11 @@ static uint64_t code_linear(Cpu *cpu)
 static const Block *find_at(Cpu *cpu, uint64_t pc)
 {
     const JumpEntry *entry = &cpu->jumps[jump_slot(pc)];
-    if (entry->pc == pc && entry->block->mode == cpu->mode)
+    if (entry->pc == pc && entry->block->mode == cpu->mode && !cpu->rescue)
         return entry->block;
     Fetch fetch = {.pc = pc};
     fetch.host = mmu_fetch(cpu, pc, &fetch.page);
-    if (!fetch.host)
+    if (!fetch.host || cpu->rescue)
         return decode_single(cpu, &fetch);
     Block *block = blocks_find(cpu, (uintptr_t)fetch.host, cpu->mode, pc);
     if (!block)

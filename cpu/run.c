@@ -326,6 +326,7 @@ CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)
     }
     CpuRun why = run(cpu);
     fpu_leave(cpu);
+    code_close_logged(cpu);
     uint64_t done = (uint64_t)MAX(cpu->budget_start - cpu->budget, 0);
     __atomic_store_n(&cpu->instructions, cpu->instructions + done, __ATOMIC_RELAXED);
     return why;

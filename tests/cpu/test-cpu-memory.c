@@ -583,6 +583,41 @@ static void test_cross_modifying(void)
     cpu_guest_free(guest);
 }
 
+/* More code than the cache of blocks has room for, twice. */
+static void test_much_code(void)
+{
+    enum { START = 0x400000, LENGTH = 0x400000 };
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    for (unsigned i = 0; i < LENGTH; i += 2)
+        st16_le(guest->ram + START + i, 0xc0ff); /* inc eax */
+    guest->ram[START + LENGTH] = 0xf4;
+    for (unsigned i = 0; i < 2; i++) {
+        guest->state.rip = START;
+        guest->state.halted = false;
+        cpu_guest_complete(guest);
+    }
+    g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, LENGTH);
+    g_assert_cmphex(guest->state.rip, ==, START + LENGTH + 1);
+    cpu_guest_free(guest);
+}
+
+/* In a rescue code may change without anybody telling. */
+static void test_rescue_code(void)
+{
+    static const uint8_t code[] = {0xb8, 1, 0, 0, 0, 0xeb, 0xf9}; /* mov $1, %eax; jmp . - 5 */
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    memcpy(guest->ram + GUEST_CODE_AT, code, sizeof(code));
+    for (uint8_t i = 1; i < 4; i++) {
+        guest->ram[GUEST_CODE_AT + 1] = i;
+        cpu_set_state(guest->cpu, &guest->state);
+        g_assert_cmpint(cpu_run(guest->cpu, 2, true), ==, CPU_RUN_BUDGET);
+        cpu_get_state(guest->cpu, &guest->state);
+        g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, i);
+        g_assert_cmphex(guest->state.rip, ==, GUEST_CODE_AT);
+    }
+    cpu_guest_free(guest);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -601,6 +636,8 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-memory/dirty-logging", test_dirty_logging);
     g_test_add_func("/cpu-memory/smc", test_smc);
     g_test_add_func("/cpu-memory/smc-device", test_smc_device);
+    g_test_add_func("/cpu-memory/much-code", test_much_code);
+    g_test_add_func("/cpu-memory/rescue-code", test_rescue_code);
     g_test_add_func("/cpu-memory/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-memory/cross-modifying", test_cross_modifying);
     return g_test_run();

@@ -16,7 +16,7 @@
 #define RAM_PAGE_BITS 12
 #define RAM_PAGE_SIZE (1u << RAM_PAGE_BITS)
 
-typedef enum { DIRTY_VGA, DIRTY_MIGRATION, DIRTY_CODE, DIRTY_CLIENTS } DirtyClient;
+typedef enum { DIRTY_VGA, DIRTY_MIGRATION, DIRTY_CLIENTS } DirtyClient;
 
 /* What software CPUs have decoded from a page: bit n of lines is its n-th 64 bytes. */
 #define RAM_LINE_BITS 6
