@@ -177,6 +177,9 @@ void mmu_memory_changed(Cpu *cpu);
 /* Flushes if what translations depend on has changed since they were made; chooses the table. */
 void mmu_mode_changed(Cpu *cpu);
 
+/* For faults: a device's access may have changed the map between load and store. */
+void cpu_atomic_drop(void);
+
 /* Between instructions or at the end of one: what other threads want of the caches. */
 void cpu_serve_attention(Cpu *cpu);
 

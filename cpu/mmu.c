@@ -472,15 +472,24 @@ uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, b
 }
 
 static GMutex atomic_lock;
+static __thread bool atomic_held;
 
 void cpu_atomic_lock(void)
 {
     g_mutex_lock(&atomic_lock);
+    atomic_held = true;
 }
 
 void cpu_atomic_unlock(void)
 {
+    atomic_held = false;
     g_mutex_unlock(&atomic_lock);
+}
+
+void cpu_atomic_drop(void)
+{
+    if (G_UNLIKELY(atomic_held))
+        cpu_atomic_unlock();
 }
 
 /* ---- For decode.c and code.c ---- */

@@ -23,6 +23,7 @@ static G_GNUC_NORETURN void leave_with_fault(Cpu *cpu, const Op *op)
         uint64_t rip = op_rip(cpu, op);
         cpu->rip = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (uint32_t)rip;
     }
+    cpu_atomic_drop();
     longjmp(cpu->fault_exit, 1);
 }
 
