@@ -4,7 +4,6 @@
  * 2.4 and tables 23-4 to 23-9 of vol. 3).
  */
 #include "fpu.h"
-#include "op_common.h"
 #include "util/log.h"
 
 /* ---- What the CPU has ---- */
@@ -240,10 +239,7 @@ static bool bind_stub(Cpu *cpu, const Insn *insn, Op *op, unsigned need)
     }
     bool store = !(memory->actions & ZYDIS_OPERAND_ACTION_MASK_READ);
     set_extra(op, need, alignment(insn, size), store ? FP_STORE : 0);
-    if (need & FP_NEED_X87)
-        op->fn = store ? fpu_x87_store : fpu_x87_load;
-    else
-        op->fn = store ? fpu_store : fpu_load;
+    op->fn = fpu_access(ea_form(op), store, need & FP_NEED_X87);
     return true;
 }
 

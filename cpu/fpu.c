@@ -5,8 +5,6 @@
  */
 #include "fpu.h"
 
-#include "util/log.h"
-
 /* ---- What of the guest's state is in the host's CPU ---- */
 
 /* An image for FXSAVE and FXRSTOR. */
@@ -251,6 +249,14 @@ static uint32_t run_on_copy(Cpu *cpu, const Op *op, void *host, uint32_t mxcsr)
     return flags;
 }
 
+/* x87 as it was before the stub, but in MMX mode, as the host leaves it after an exception. */
+static void enter_mmx(Cpu *cpu)
+{
+    uint32_t unused;
+    load_x87(cpu);
+    __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
+}
+
 /*
  * SDM vol. 1, 11.5.2: invalid, denormal and divide-by-zero are found before anything is computed;
  * if one of them is unmasked, the others are not looked for.  Unmasked underflow is any tiny
@@ -272,8 +278,8 @@ static void careful_math(Cpu *cpu, const Op *op, void *host)
         flags &= BEFORE;
     st32_le(cpu->xsave + FX_MXCSR, mxcsr | flags);
     if (flags & unmasked) {
-        if (mmx && !load_x87(cpu))
-            cpu_fault(cpu, op, EXC_MF);
+        if (mmx)
+            enter_mmx(cpu);
         cpu_fault(cpu, op, cpu->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
     }
     const Cpu *copy = cpu->fpu->scratch;
@@ -312,6 +318,13 @@ static uint64_t operand_linear(Cpu *cpu, const Op *op, Access access)
     return linear;
 }
 
+/* x87 instructions note where their operand is, once it cannot fault any more. */
+static inline void note_operand(Cpu *cpu, const Op *op, uint64_t address)
+{
+    cpu->fpu_dp = address;
+    cpu->fpu_ds = cpu->seg[op->seg].selector;
+}
+
 /* A load whose operand is not simply in RAM, or that is not known to be allowed. */
 static __attribute__((noinline)) const Op *load_slow(Cpu *cpu, const Op *op)
 {
@@ -325,6 +338,8 @@ static __attribute__((noinline)) const Op *load_slow(Cpu *cpu, const Op *op)
         /* A device may have been called. */
         fpu_prepare(cpu, op, need_of(op));
     }
+    if (need_of(op) & FP_NEED_X87)
+        note_operand(cpu, op, op_address(cpu, op));
     run(cpu, op, host);
     NEXT(cpu, op);
 }
@@ -336,6 +351,8 @@ static __attribute__((noinline)) const Op *store_slow(Cpu *cpu, const Op *op)
     fpu_prepare(cpu, op, need_of(op));
     uint64_t linear = operand_linear(cpu, op, ACCESS_WRITE);
     void *host = cpu_host(cpu, op, linear, op->size, ACCESS_WRITE);
+    if (need_of(op) & FP_NEED_X87)
+        note_operand(cpu, op, op_address(cpu, op));
     /* An SSE exception keeps the store from being made, so it cannot be made at once. */
     if (host && (!(need_of(op) & FP_NEED_MATH) || cpu->fp_live & FP_LIVE_MXCSR)) {
         run(cpu, op, host);
@@ -352,52 +369,49 @@ static __attribute__((noinline)) const Op *store_slow(Cpu *cpu, const Op *op)
     NEXT(cpu, op);
 }
 
-const Op *fpu_load(Cpu *cpu, const Op *op)
+/* An operand in RAM goes straight to the stub; without a call, but for segments that are not flat.
+ */
+ALWAYS_INLINE const Op *access_operand(Cpu *cpu, const Op *op, EaForm form, Access access, bool x87)
 {
+    OpFn *slow = access == ACCESS_WRITE ? store_slow : load_slow;
     if (G_UNLIKELY(!(cpu->fp_ready & (uint8_t)op->extra)))
-        return load_slow(cpu, op);
-    uint64_t linear = operand_linear(cpu, op, ACCESS_READ);
+        return slow(cpu, op);
+    uint64_t linear = op_linear(cpu, op, form, op->size, access);
     const TlbEntry *entry = cpu_tlb(cpu, linear);
-    if (!tlb_hit(entry->read, linear, op->size))
-        return load_slow(cpu, op);
+    if (G_UNLIKELY(linear & (op->extra >> FP_ALIGN_SHIFT & 0xff)) ||
+        !tlb_hit(access == ACCESS_WRITE ? entry->write : entry->read, linear, op->size))
+        return slow(cpu, op);
+    if (x87)
+        note_operand(cpu, op, form == EA_ANY ? op_address(cpu, op) : linear);
     return ((StubFn *)op->data)(cpu, op, (void *)(linear + entry->delta));
 }
 
-const Op *fpu_store(Cpu *cpu, const Op *op)
-{
-    if (G_UNLIKELY(!(cpu->fp_ready & (uint8_t)op->extra)))
-        return store_slow(cpu, op);
-    uint64_t linear = operand_linear(cpu, op, ACCESS_WRITE);
-    const TlbEntry *entry = cpu_tlb(cpu, linear);
-    if (!tlb_hit(entry->write, linear, op->size))
-        return store_slow(cpu, op);
-    return ((StubFn *)op->data)(cpu, op, (void *)(linear + entry->delta));
-}
+#define ACCESS_HANDLER(form, access, x87)                                                          \
+    static const Op *access_##form##_##access##_##x87(Cpu *cpu, const Op *op)                      \
+    {                                                                                              \
+        return access_operand(cpu, op, form, access, x87);                                         \
+    }
+#define ACCESS_HANDLERS(form)                                                                      \
+    ACCESS_HANDLER(form, ACCESS_READ, 0)                                                           \
+    ACCESS_HANDLER(form, ACCESS_READ, 1)                                                           \
+    ACCESS_HANDLER(form, ACCESS_WRITE, 0)                                                          \
+    ACCESS_HANDLER(form, ACCESS_WRITE, 1)
+ACCESS_HANDLERS(EA_BASE)
+ACCESS_HANDLERS(EA_FULL)
+ACCESS_HANDLERS(EA_32)
+ACCESS_HANDLERS(EA_ANY)
 
-/* x87 instructions note where their operand is; a fault must not, so the access is tried first. */
-static void note_operand(Cpu *cpu, const Op *op, Access access)
+OpFn *fpu_access(EaForm form, bool store, bool x87)
 {
-    uint64_t address = op_address(cpu, op);
-    if (!(cpu->fp_ready & FP_READY_X87))
-        fpu_prepare(cpu, op, FP_NEED_X87);
-    uint64_t linear = cpu_linear(cpu, op, address, op->size, access);
-    const TlbEntry *entry = cpu_tlb(cpu, linear);
-    if (!tlb_hit(access == ACCESS_WRITE ? entry->write : entry->read, linear, op->size))
-        cpu_probe(cpu, op, linear, op->size, access);
-    cpu->fpu_dp = address;
-    cpu->fpu_ds = cpu->seg[op->seg].selector;
-}
-
-const Op *fpu_x87_load(Cpu *cpu, const Op *op)
-{
-    note_operand(cpu, op, ACCESS_READ);
-    return fpu_load(cpu, op);
-}
-
-const Op *fpu_x87_store(Cpu *cpu, const Op *op)
-{
-    note_operand(cpu, op, ACCESS_WRITE);
-    return fpu_store(cpu, op);
+#define ROW(form)                                                                                  \
+    [form] = {                                                                                     \
+        {access_##form##_ACCESS_READ_0, access_##form##_ACCESS_READ_1},                            \
+        {access_##form##_ACCESS_WRITE_0, access_##form##_ACCESS_WRITE_1}                           \
+    }
+    static OpFn *const handlers[EA_FORMS][2][2] = {ROW(EA_BASE), ROW(EA_FULL), ROW(EA_32),
+                                                   ROW(EA_ANY)};
+#undef ROW
+    return handlers[form][store][x87];
 }
 
 /* The arena has no room for this instruction's stub: start anew.  Nobody runs a stub now, and no

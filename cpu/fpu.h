@@ -21,6 +21,7 @@
 #define VMRUN_CPU_FPU_H
 
 #include "cpu_private.h"
+#include "op_common.h"
 
 /* cpu->fp_live */
 enum { FP_LIVE_X87 = 1 << 0, FP_LIVE_MXCSR = 1 << 1 };
@@ -151,7 +152,9 @@ void fpu_update_ready(Cpu *cpu);
 void fpu_load_control(Cpu *cpu, uint16_t control);
 /* Runs op's stub and returns here. */
 void fpu_run_stub(Cpu *cpu, const Op *op, void *host);
-OpFn fpu_register_slow, fpu_load, fpu_store, fpu_x87_load, fpu_x87_store, fpu_full;
+/* The handler of an instruction with a memory operand and a stub. */
+OpFn *fpu_access(EaForm form, bool store, bool x87);
+OpFn fpu_register_slow, fpu_full;
 
 /* ---- fpu_x87.c: control instructions ---- */
 OpFn x87_fninit, x87_fnclex, x87_fnstcw, x87_fnstsw, x87_fnstsw_ax, x87_fldcw, x87_fnstenv,

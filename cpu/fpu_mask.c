@@ -118,6 +118,8 @@ const Op *fpu_maskmov(Cpu *cpu, const Op *op)
         fpu_sync(cpu);
         read_mmx(cpu, op->reg, data);
         read_mmx(cpu, op->rm, mask);
+        uint32_t unused; /* any MMX instruction sets TOP and the tags */
+        __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
     } else {
         memcpy(data, fpu_xmm(cpu, op->reg), 16);
         memcpy(mask, fpu_xmm(cpu, op->rm), 16);
@@ -133,11 +135,6 @@ const Op *fpu_maskmov(Cpu *cpu, const Op *op)
             else
                 cpu_probe(cpu, op, linear, 1, ACCESS_WRITE);
         }
-    if (need & FP_NEED_MMX) {
-        fpu_prepare(cpu, op, need);
-        uint32_t unused; /* any MMX instruction sets TOP and the tags */
-        __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
-    }
     NEXT(cpu, op);
 }
 

@@ -109,7 +109,7 @@ static bool is_ymm(const ZydisDecodedOperand *operand)
            ZydisRegisterGetClass(operand->reg.value) == ZYDIS_REGCLASS_YMM;
 }
 
-static bool is_gpr(const ZydisDecodedOperand *operand)
+static bool is_wide_gpr(const ZydisDecodedOperand *operand)
 {
     if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
         return false;
@@ -152,7 +152,7 @@ static bool is_vex(const Insn *insn)
 static bool has_implied_gpr(const Insn *insn)
 {
     for (unsigned i = 0; i < insn->zydis->operand_count; i++)
-        if (is_gpr(&insn->operands[i]) && host_gpr(&insn->operands[i]) < HOST_REG)
+        if (is_wide_gpr(&insn->operands[i]) && host_gpr(&insn->operands[i]) < HOST_REG)
             return true;
     return false;
 }
@@ -177,7 +177,7 @@ static Encoding find_encoding(const Insn *insn)
         if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER ||
             ZydisRegisterGetClass(operand->reg.value) == ZYDIS_REGCLASS_X87)
             continue;
-        unsigned number = is_gpr(operand) ? host_gpr(operand) : id_of(operand);
+        unsigned number = is_wide_gpr(operand) ? host_gpr(operand) : id_of(operand);
         switch (operand->encoding) {
         case ZYDIS_OPERAND_ENCODING_MODRM_REG:
             e.reg = number;
@@ -252,6 +252,8 @@ static bool w_is_integer_width(ZydisMnemonic mnemonic)
     case ZYDIS_MNEMONIC_VMOVD:
     case ZYDIS_MNEMONIC_VPINSRD:
     case ZYDIS_MNEMONIC_VPEXTRD:
+    case ZYDIS_MNEMONIC_VPCMPESTRI:
+    case ZYDIS_MNEMONIC_VPCMPESTRM:
         return true;
     default:
         return false;
@@ -293,7 +295,7 @@ static void put_loads(StubCode *code, const Insn *insn)
     }
     for (unsigned i = 0; i < insn->zydis->operand_count; i++) {
         const ZydisDecodedOperand *operand = &insn->operands[i];
-        if (is_gpr(operand) && reads(operand))
+        if (is_wide_gpr(operand) && reads(operand))
             put_gpr(code, true, OP_LOAD, host_gpr(operand), gpr_offset(id_of(operand)));
         if (!is_xmm(operand))
             continue;
@@ -317,7 +319,7 @@ static void put_stores(StubCode *code, const Insn *insn)
         wide |= is_ymm(operand);
         if (!writes(operand))
             continue;
-        if (is_gpr(operand))
+        if (is_wide_gpr(operand))
             put_gpr(code, true, OP_STORE, host_gpr(operand), gpr_offset(id_of(operand)));
         if (!is_xmm(operand))
             continue;

@@ -312,11 +312,9 @@ const Op *op_verw(Cpu *cpu, const Op *op)
 const Op *op_arpl(Cpu *cpu, const Op *op)
 {
     need_protected(cpu, op);
-    uint64_t linear = 0;
     uint16_t selector, rpl = cpu->gpr[op->reg] & SEL_RPL;
     if (op->extra) {
-        /* A write only if there is something to be written. */
-        linear = cpu_linear(cpu, op, op_address(cpu, op), 2, ACCESS_WRITE);
+        uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), 2, ACCESS_READ);
         selector = cpu_load16(cpu, op, linear);
     } else {
         selector = (uint16_t)cpu->gpr[op->rm];
@@ -324,10 +322,12 @@ const Op *op_arpl(Cpu *cpu, const Op *op)
     bool raise = (selector & SEL_RPL) < rpl;
     if (raise) {
         selector = (uint16_t)((selector & ~SEL_RPL) | rpl);
-        if (op->extra)
+        if (op->extra) {
+            uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), 2, ACCESS_WRITE);
             cpu_store16(cpu, op, linear, selector);
-        else
+        } else {
             gpr_write(cpu, op->rm, selector, 2);
+        }
     }
     set_zf(cpu, raise);
     NEXT(cpu, op);
