@@ -81,9 +81,9 @@ static char *feature_names(uint64_t bits, const uint8_t *table, uint32_t bytes)
         uint32_t i = 0;
         while (i + sizeof(FeatureName) <= bytes && (table[i] != 0 || table[i + 1] != bit))
             i += sizeof(FeatureName);
-        const char *text = (const char *)table + i + 2;
-        if (i + sizeof(FeatureName) <= bytes && text[0] &&
-            g_utf8_validate(text, (gssize)strnlen(text, 46), NULL))
+        bool found = i + sizeof(FeatureName) <= bytes;
+        const char *text = found ? (const char *)table + i + 2 : "";
+        if (text[0] && g_utf8_validate(text, (gssize)strnlen(text, 46), NULL))
             g_string_append_printf(names, "%.46s", text);
         else if (bit < G_N_ELEMENTS(known_incompatible))
             g_string_append(names, known_incompatible[bit]);

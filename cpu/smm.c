@@ -43,7 +43,7 @@ typedef struct SaveMap {
 
 static inline uint8_t *at(SaveMap *map, unsigned offset)
 {
-    return map->bytes + offset - MAP_START;
+    return map->bytes + (offset - MAP_START);
 }
 
 /* ---- Saving ---- */
