@@ -53,6 +53,15 @@ void pair_set_code(Pair *pair, unsigned offset, const void *code, unsigned lengt
 void pair_run_host(Pair *pair, unsigned bits, const PairState *state, PairResult *result);
 /* The same by the interpreter. */
 void pair_run_guest(Pair *pair, unsigned bits, const PairState *state, PairResult *result);
+/* What the two need not agree in. */
+typedef struct PairLeeway {
+    uint32_t flags; /* of RFLAGS: those that are compared */
+    bool steps;     /* computes in several steps: which SSE exceptions come together is open */
+    bool split;     /* makes several accesses, in an order of the processor's own: CR2 is open */
+} PairLeeway;
+/* Describes the differences, one a line; nothing if there is none. */
+void pair_compare(unsigned bits, const PairResult *host, const PairResult *guest,
+                  const PairLeeway *leeway, GString *text);
 /* Control registers of the guest from now on. */
 void pair_set_control(Pair *pair, uint64_t cr0, uint64_t cr4);
 enum { PAIR_CR0 = 0x80050033, PAIR_CR4 = 0x40620 };
