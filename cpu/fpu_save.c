@@ -257,9 +257,9 @@ const Op *fpu_xrstor(Cpu *cpu, const Op *op)
     uint8_t area[XSAVE_SIZE];
     check_xsave(cpu, op);
     uint64_t mask = requested(cpu);
-    unsigned size = area_size(mask), count = registers(cpu);
-    uint64_t linear = aligned(cpu, op, size, 64, ACCESS_READ);
-    cpu_read_bytes(cpu, op, linear, area, size);
+    unsigned count = registers(cpu);
+    uint64_t linear = aligned(cpu, op, FX_SIZE + HEADER_SIZE, 64, ACCESS_READ);
+    cpu_read_bytes(cpu, op, linear, area, FX_SIZE + HEADER_SIZE);
     check_header(cpu, op, area + XSAVE_BV);
     uint64_t present = ld64_le(area + XSAVE_BV);
     bool compacted = ld64_le(area + XSAVE_COMP_BV) & COMPACTED;
@@ -269,6 +269,10 @@ const Op *fpu_xrstor(Cpu *cpu, const Op *op)
         mxcsr = MXCSR_DEFAULT;
     if (has_mxcsr)
         check_mxcsr(cpu, op, mxcsr);
+    if (mask & present & XSTATE_AVX) {
+        aligned(cpu, op, XSAVE_SIZE, 64, ACCESS_READ); /* the segment's limit */
+        cpu_read_bytes(cpu, op, linear + XSAVE_YMM, area + XSAVE_YMM, XSAVE_SIZE - XSAVE_YMM);
+    }
     if (mask & present & XSTATE_X87)
         read_x87(cpu, op, area);
     else if (mask & XSTATE_X87)

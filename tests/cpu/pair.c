@@ -24,6 +24,8 @@ enum {
     RAM_CODE = 0x10000,
     RAM_DATA = 0x18000,
     RAM_CONST = 0x20000,
+    DEVICE = 0x100000,
+    DEVICE_BYTES = 64,
     HANDLER_SIZE = 16,
 };
 /* Linux's selectors, so that those that are pushed and stored agree. */
@@ -35,6 +37,8 @@ struct Pair {
     Region ram;
     Vcpu vcpu;
     Cpu *cpu;
+    Region device;
+    uint8_t registers[DEVICE_BYTES];
     uint8_t *host; /* of the RAM */
     uint64_t cr0, cr4;
     void *signal_stack;
@@ -193,6 +197,22 @@ static uint64_t read_tsc(Vcpu *vcpu)
 static void write_tsc(Vcpu *vcpu, uint64_t value)
 {
 }
+static uint64_t device_read(void *opaque, hwaddr offset, unsigned size)
+{
+    Pair *pair = opaque;
+    /* Devices are called with the FPU as C has it. */
+    volatile long double one = 1;
+    g_assert_true(one + 1 == 2);
+    return ldn_le(pair->registers + offset % DEVICE_BYTES, size);
+}
+
+static void device_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
+{
+    Pair *pair = opaque;
+    stn_le(pair->registers + offset % DEVICE_BYTES, size, value);
+}
+
+static const RegionOps device_ops = {.read = device_read, .write = device_write};
 static const CpuBus bus = {.read_tsc = read_tsc, .write_tsc = write_tsc};
 
 static void map(Pair *pair, uint64_t linear, uint64_t physical, uint64_t flags)
@@ -216,6 +236,7 @@ static void map_all(Pair *pair)
     for (unsigned at = 0; at < PAIR_DATA_SIZE; at += 0x1000)
         map(pair, PAIR_DATA + at, RAM_DATA + at, WRITE);
     map(pair, PAIR_CONST, RAM_CONST, READ);
+    map(pair, PAIR_DEVICE, DEVICE, WRITE);
 }
 
 static void set_tables(Pair *pair)
@@ -280,6 +301,8 @@ Pair *pair_new(const char *model)
     region_init_ram(&pair->ram, "ram", RAM_SIZE, &error);
     g_assert_no_error(error);
     region_add(&pair->machine->mem_root, 0, &pair->ram);
+    region_init_io(&pair->device, "device", 0x1000, &device_ops, pair, NULL);
+    region_add(&pair->machine->mem_root, DEVICE, &pair->device);
     pair->host = region_ram_ptr(&pair->ram);
     pair->vcpu = (Vcpu){.machine = pair->machine};
     pair->cpu = cpu_new(&pair->vcpu, &pair->machine->mem, NULL, &pair->machine->io, &bus,
@@ -297,6 +320,7 @@ void pair_free(Pair *pair)
 {
     cpu_free(pair->cpu);
     munmap((void *)(uintptr_t)(PAIR_CODE - 0x100000), 0x220000);
+    region_fini(&pair->device);
     region_fini(&pair->ram);
     machine_free(pair->machine);
     stack_t stack = {.ss_flags = SS_DISABLE};
@@ -308,6 +332,11 @@ void pair_free(Pair *pair)
 uint8_t *pair_data(Pair *pair)
 {
     return pair->host + RAM_DATA;
+}
+
+uint8_t *pair_device(Pair *pair)
+{
+    return pair->registers;
 }
 
 uint8_t *pair_const(Pair *pair)

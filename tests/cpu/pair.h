@@ -21,6 +21,7 @@ enum {
     PAIR_DATA_SIZE = 0x4000,
     PAIR_CONST = 0x20010000, /* a page to read, not present before and behind */
     PAIR_CONST_SIZE = 0x1000,
+    PAIR_DEVICE = 0x20014000, /* a page of a device that keeps what is written; of the guest only */
     PAIR_XSAVE = 832,
 };
 
@@ -47,6 +48,8 @@ void pair_free(Pair *pair);
 /* The bytes at PAIR_DATA and PAIR_CONST. */
 uint8_t *pair_data(Pair *pair);
 uint8_t *pair_const(Pair *pair);
+/* What the device holds: 64 bytes, repeated. */
+uint8_t *pair_device(Pair *pair);
 /* Puts code at PAIR_CODE + offset; all else there is INT3. */
 void pair_set_code(Pair *pair, unsigned offset, const void *code, unsigned length);
 /* Runs from state by the host; memory is changed. */
