@@ -9,22 +9,17 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from test_grub import picture, screen_text  # noqa: E402
-from vmrun_test import Vm, check, need, need_kvm, run_tests  # noqa: E402
+from vmrun_test import Vm, check, need, run_tests  # noqa: E402
+from xserver import start_xvfb  # noqa: E402
 
 FLOPPY = "/usr/lib/grub-rescue/grub-rescue-floppy.img"
 
 
 class Display:
-    """An X server of our own; it tells the number that it took."""
+    """An X server of our own."""
 
     def __enter__(self):
-        reader, writer = os.pipe()
-        self.process = subprocess.Popen(["Xvfb", "-displayfd", str(writer), "-screen", "0",
-                                         "1024x768x24", "-nolisten", "tcp", "-noreset"], pass_fds=[writer],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        os.close(writer)
-        self.name = ":" + os.read(reader, 16).decode().strip()
-        os.close(reader)
+        self.process, self.name = start_xvfb("1024x768x24")
         return self
 
     def __exit__(self, *_):
@@ -37,7 +32,6 @@ class Display:
 
 
 def test_window():
-    need_kvm()
     need(FLOPPY, "grub-rescue-pc")
     for tool, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool"), ("import", "imagemagick")):
         need(tool, package)
@@ -46,7 +40,7 @@ def test_window():
         shutil.copyfile(FLOPPY, image)
         os.environ["DISPLAY"] = display.name
         os.environ.pop("WAYLAND_DISPLAY", None)
-        with Vm("-display", "sdl", "-accel", "kvm", "-m", "256", "-name", "window test", "-fda",
+        with Vm("-display", "sdl", "-accel", "interp", "-m", "256", "-name", "window test", "-fda",
                 image) as vm:
             def on_screen(text):
                 vm.wait(lambda: text in screen_text(vm), f"'{text}' on the screen")

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 
-from harness import Harness, check, wait_for
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from harness import Harness, check, wait_for  # noqa: E402
+from xserver import start_xvfb  # noqa: E402
 
 MANAGER = 'evilwm'
 TOOLS = ['Xvfb', 'xdotool', 'import', 'compare', 'identify', 'convert']
@@ -17,13 +19,7 @@ def run(*args):
 
 
 def start_x():
-    read, write = os.pipe()
-    server = subprocess.Popen(['Xvfb', '-displayfd', str(write), '-screen', '0', '1920x1440x24',
-                               '-nolisten', 'tcp'], pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        number = pipe.readline().strip()
-    os.environ['DISPLAY'] = ':' + number
+    server, os.environ['DISPLAY'] = start_xvfb('1920x1440x24')
     os.environ.pop('WAYLAND_DISPLAY', None)
     return server
 
@@ -196,7 +192,7 @@ def main(program):
     h = None
     try:
         if shutil.which(MANAGER):
-            servers.append(subprocess.Popen([MANAGER, '-mask1', 'mod4']))
+            servers.append(subprocess.Popen([MANAGER, '-mask1', 'mod4', '-fn', 'fixed']))
             run('xdotool', 'sleep', '0.5')
         h = Harness(program, 'auto', subprocess.Popen)
         w = Window(h)
