@@ -11,7 +11,8 @@ uint64_t cpu_linear_pc(const Cpu *cpu)
 void cpu_set_watches(Cpu *cpu, const CpuWatch *watches, unsigned count, bool single)
 {
     cpu->watch_count = MIN(count, CPU_WATCHES_MAX);
-    memcpy(cpu->watches, watches, cpu->watch_count * sizeof(*watches));
+    for (unsigned i = 0; i < cpu->watch_count; i++)
+        cpu->watches[i] = watches[i];
     cpu->watch_met = -1;
     cpu->debugged = single;
     cpu_mode_changed(cpu);

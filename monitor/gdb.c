@@ -292,7 +292,7 @@ static void feed(Gdb *gdb, uint8_t c)
         feed_body(gdb, c);
         break;
     case GDB_SUM1:
-        gdb->sum_sent = (uint8_t)(digit << 4);
+        gdb->sum_sent = (uint8_t)((unsigned)digit << 4);
         gdb->input = digit < 0 ? GDB_IDLE : GDB_SUM2;
         break;
     case GDB_SUM2:

@@ -192,6 +192,9 @@ static void soft_fini(Machine *machine)
 {
     Soft *soft = machine->engine;
     as_remove_listener(&machine->mem, view_changed, machine);
+    /* A local APIC comes with its CPU and knows it: it goes with it, too. */
+    for (unsigned i = machine->cpu_count; i-- > 0;)
+        device_free(machine->cpus[i]->lapic);
     g_array_free(soft->cpuid, TRUE);
     g_free(soft);
     machine->engine = NULL;

@@ -57,8 +57,8 @@ class Guest:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(20)
-        self.process.stderr.close()
+        _, errors = self.process.communicate(timeout=60)
+        check(self.process.returncode == 0, f"vmrun's status {self.process.returncode}: {errors.decode()}")
 
     def gdb(self, *commands):
         need("gdb", "gdb")
