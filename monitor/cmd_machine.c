@@ -74,6 +74,13 @@ void mon_system_powerdown(Monitor *mon, const MonValue *values)
     machine_request_powerdown(mon->machine);
 }
 
+void mon_system_wakeup(Monitor *mon, const MonValue *values)
+{
+    if (mon->machine->status != MACHINE_SUSPENDED)
+        monitor_printf(mon, "Error: the guest does not sleep\n");
+    machine_request_wakeup(mon->machine, WAKE_OTHER);
+}
+
 void mon_quit(Monitor *mon, const MonValue *values)
 {
     machine_request_shutdown(mon->machine, SHUTDOWN_HOST);

@@ -54,6 +54,7 @@ const MonCommand mon_commands[] = {
     {"stop|s", {{0}}, "stop the guest", mon_stop},
     {"sum", {{"addr", ARG_EXPR}, {"size", ARG_EXPR}}, "checksum of physical memory", mon_sum},
     {"system_powerdown", {{0}}, "press the power button", mon_system_powerdown},
+    {"system_wakeup", {{0}}, "wake a guest that sleeps (S3)", mon_system_wakeup},
     {"system_reset", {{0}}, "reset the machine", mon_system_reset},
     {"version", {{0}}, "show the version", mon_version},
     {"x", {{"fmt", ARG_FORMAT}, {"addr", ARG_EXPR}}, "virtual memory dump starting at 'addr'",

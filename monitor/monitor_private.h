@@ -43,9 +43,9 @@ unsigned mon_disassemble(const uint8_t *code, size_t length, unsigned bits, uint
 
 /* Commands, by the file that they live in. */
 typedef void MonRun(Monitor *mon, const MonValue *values);
-MonRun mon_stop, mon_cont, mon_system_reset, mon_system_powerdown, mon_quit, mon_nmi, mon_boot_set,
-    mon_log, mon_logfile, mon_set_cpu, mon_help, mon_info, mon_version, mon_ringbuf_read,
-    mon_ringbuf_write, mon_gdbserver; /* cmd_machine.c */
+MonRun mon_stop, mon_cont, mon_system_reset, mon_system_powerdown, mon_system_wakeup, mon_quit,
+    mon_nmi, mon_boot_set, mon_log, mon_logfile, mon_set_cpu, mon_help, mon_info, mon_version,
+    mon_ringbuf_read, mon_ringbuf_write, mon_gdbserver; /* cmd_machine.c */
 MonRun mon_x, mon_xp, mon_print_value, mon_port_read, mon_port_write, mon_memsave, mon_pmemsave,
     mon_sum, mon_gva2gpa;                                             /* cmd_memory.c */
 MonRun mon_eject, mon_change, mon_commit;                             /* cmd_block.c */

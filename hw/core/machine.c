@@ -59,8 +59,8 @@ void machine_free(Machine *machine)
 
 const char *machine_status_name(MachineStatus status)
 {
-    static const char *const names[] = {"prelaunch", "paused",         "running",
-                                        "io-error",  "internal-error", "shutdown"};
+    static const char *const names[] = {"prelaunch",      "paused",   "running",  "io-error",
+                                        "internal-error", "shutdown", "suspended"};
     return names[status];
 }
 
@@ -122,10 +122,12 @@ void machine_start(Machine *machine, bool start)
 
 void machine_pause(Machine *machine, MachineStatus status)
 {
-    if (machine->status == MACHINE_RUNNING) {
+    if (machine->status == MACHINE_SUSPENDED && status != MACHINE_SHUTDOWN)
+        return; /* it does not run, and is to be woken by its own events */
+    if (machine->status == MACHINE_RUNNING)
         pause_cpus(machine);
+    if (machine->status == MACHINE_RUNNING || machine->status == MACHINE_SUSPENDED)
         vclock_stop();
-    }
     set_status(machine, status);
 }
 
@@ -138,6 +140,8 @@ bool machine_resume(Machine *machine, GError **error)
         return fail(error, "the guest has shut down: system_reset starts it again");
     case MACHINE_INTERNAL_ERROR:
         return fail(error, "the processor cannot go on: system_reset starts it again");
+    case MACHINE_SUSPENDED:
+        return fail(error, "the guest sleeps: system_wakeup wakes it");
     default:
         run(machine);
         return true;
@@ -183,10 +187,29 @@ void machine_request_powerdown(Machine *machine)
     bh_schedule(machine->request_bh);
 }
 
+void machine_request_suspend(Machine *machine)
+{
+    __atomic_store_n(&machine->suspend_pending, true, __ATOMIC_RELEASE);
+    bh_schedule(machine->request_bh);
+}
+
+void machine_request_wakeup(Machine *machine, WakeCause cause)
+{
+    if (machine->status == MACHINE_SUSPENDED)
+        post_request(machine, &machine->wake_pending, cause);
+}
+
+void machine_set_wake_ops(Machine *machine, const WakeOps *ops, void *opaque)
+{
+    machine->wake_ops = ops;
+    machine->wake_opaque = opaque;
+}
+
 bool machine_request_pending(const Machine *machine)
 {
     return __atomic_load_n(&machine->reset_pending, __ATOMIC_ACQUIRE) ||
-           __atomic_load_n(&machine->shutdown_pending, __ATOMIC_ACQUIRE);
+           __atomic_load_n(&machine->shutdown_pending, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&machine->suspend_pending, __ATOMIC_ACQUIRE);
 }
 
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque)
@@ -214,10 +237,41 @@ static void do_reset(Machine *machine)
     if (before == MACHINE_RUNNING)
         pause_cpus(machine);
     reset_all(machine);
-    if (before == MACHINE_RUNNING)
+    if (before == MACHINE_SUSPENDED)
+        set_status(machine, MACHINE_RUNNING);
+    if (before == MACHINE_RUNNING || before == MACHINE_SUSPENDED)
         resume_cpus(machine);
     else if (before == MACHINE_SHUTDOWN || before == MACHINE_INTERNAL_ERROR)
         set_status(machine, MACHINE_PAUSED);
+}
+
+static void do_suspend(Machine *machine)
+{
+    if (machine->status != MACHINE_RUNNING || !machine->wake_ops)
+        return;
+    pause_cpus(machine);
+    set_status(machine, MACHINE_SUSPENDED);
+}
+
+static void do_wake(Machine *machine, WakeCause cause)
+{
+    if (machine->status != MACHINE_SUSPENDED ||
+        !machine->wake_ops->wanted(machine->wake_opaque, cause))
+        return;
+    machine->waking = true;
+    reset_all(machine);
+    machine->waking = false;
+    machine->wake_ops->woken(machine->wake_opaque, cause);
+    set_status(machine, MACHINE_RUNNING);
+    resume_cpus(machine);
+}
+
+static void do_powerdown(Machine *machine)
+{
+    if (machine->status == MACHINE_SUSPENDED)
+        do_wake(machine, WAKE_BUTTON);
+    else if (machine->powerdown)
+        machine->powerdown(machine->powerdown_opaque);
 }
 
 static void requests_run(void *opaque)
@@ -230,9 +284,13 @@ static void requests_run(void *opaque)
     }
     if (take_request(&machine->reset_pending))
         do_reset(machine);
-    if (__atomic_exchange_n(&machine->powerdown_pending, false, __ATOMIC_ACQ_REL) &&
-        machine->powerdown)
-        machine->powerdown(machine->powerdown_opaque);
+    if (__atomic_exchange_n(&machine->suspend_pending, false, __ATOMIC_ACQ_REL))
+        do_suspend(machine);
+    int wake = take_request(&machine->wake_pending);
+    if (wake)
+        do_wake(machine, (WakeCause)(wake - 1));
+    if (__atomic_exchange_n(&machine->powerdown_pending, false, __ATOMIC_ACQ_REL))
+        do_powerdown(machine);
 }
 
 int machine_main_loop(Machine *machine)

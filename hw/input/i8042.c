@@ -156,8 +156,10 @@ static void refill(I8042 *s)
     }
 }
 
+/* A key, or the mouse, wakes a guest that sleeps. */
 static void wire_changed(void *opaque)
 {
+    machine_request_wakeup(((I8042 *)opaque)->dev.machine, WAKE_OTHER);
     refill(opaque);
 }
 

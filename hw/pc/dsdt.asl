@@ -241,6 +241,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 1, "VMRUN", "VMRUNPC", 1)
         LINK (LNKD, 3, PRQD)
     }
 
-    /* SLP_TYP values of PIIX4: 0 is soft-off. */
+    /* SLP_TYP values of PIIX4: 1 is suspend to RAM, 0 is soft-off. */
+    Name (\_S3, Package () { 1, 1, 0, 0 })
     Name (\_S5, Package () { 0, 0, 0, 0 })
 }

@@ -27,6 +27,10 @@
 #define BIOS_FILE     "bios-256k.bin"
 #define BIOS_SIZE_MAX (16u << 20)
 
+/* The shutdown status byte of the AT's CMOS RAM, and QEMU's value for waking up from S3. */
+#define CMOS_SHUTDOWN        0x0f
+#define CMOS_SHUTDOWN_RESUME 0xfe
+
 /* ---- The board's own wiring: ISA lines and HPET outputs to the two interrupt controllers ---- */
 
 static void gsi_update(PcBoard *board, unsigned pin, uint32_t before)
@@ -67,6 +71,15 @@ static void hpet_line_set(void *opaque, unsigned n, bool level)
     gsi_update(board, n, before);
 }
 
+/* The clock's interrupt output: its alarm may wake the guest, wherever else it is led. */
+static void rtc_line_set(void *opaque, unsigned n, bool level)
+{
+    PcBoard *board = opaque;
+    if (level)
+        machine_request_wakeup(board->dev.machine, WAKE_RTC);
+    irq_set(&board->rtc_out, level);
+}
+
 static void pic_intr(void *opaque, unsigned n, bool level)
 {
     Machine *machine = opaque;
@@ -90,6 +103,14 @@ static bool boot_set(Machine *machine, const char *order, GError **error)
     return true;
 }
 
+/* A guest that sleeps wakes up in the firmware, which looks into CMOS RAM for why it was reset. */
+static void status_changed(void *opaque, Machine *machine, MachineStatus status)
+{
+    PcBoard *board = opaque;
+    if (status == MACHINE_SUSPENDED)
+        mc146818_set_cmos(board->rtc, CMOS_SHUTDOWN, CMOS_SHUTDOWN_RESUME);
+}
+
 /* After the first boot -boot once= no longer holds. */
 static void board_reset(Device *dev)
 {
@@ -99,19 +120,13 @@ static void board_reset(Device *dev)
 }
 
 static const StateField board_fields[] = {
-    STATE_HOST(PcBoard, dev),
-    STATE_HOST(PcBoard, config),
-    STATE_HOST(PcBoard, pic),
-    STATE_HOST(PcBoard, rtc),
-    STATE_HOST(PcBoard, fdc),
-    STATE_HOST(PcBoard, fw_cfg),
-    STATE_HOST(PcBoard, low_ram),
-    STATE_HOST(PcBoard, bios),
-    STATE_HOST(PcBoard, pic_pins),
-    STATE_HOST(PcBoard, ioapic_pins),
-    STATE_U(PcBoard, isa_lines, 0),
-    STATE_U(PcBoard, hpet_lines, 0),
-    STATE_END,
+    STATE_HOST(PcBoard, dev),         STATE_HOST(PcBoard, config),
+    STATE_HOST(PcBoard, pic),         STATE_HOST(PcBoard, rtc),
+    STATE_HOST(PcBoard, fdc),         STATE_HOST(PcBoard, fw_cfg),
+    STATE_HOST(PcBoard, low_ram),     STATE_HOST(PcBoard, bios),
+    STATE_HOST(PcBoard, rtc_out),     STATE_HOST(PcBoard, pic_pins),
+    STATE_HOST(PcBoard, ioapic_pins), STATE_U(PcBoard, isa_lines, 0),
+    STATE_U(PcBoard, hpet_lines, 0),  STATE_END,
 };
 static const StateDesc board_state = {"pc", 1, sizeof(PcBoard), board_fields, NULL, NULL};
 
@@ -195,7 +210,7 @@ static bool add_timers(PcBoard *board, GError **error)
         return false;
     if (board->config->no_hpet) {
         i8254_connect(pit, isa_irq(isa, 0));
-        mc146818_connect(board->rtc, isa_irq(isa, 8));
+        board->rtc_out = isa_irq(isa, 8);
     } else {
         Device *hpet = prepare(board, &hpet_class);
         for (unsigned n = 0; n < IOAPIC_PINS; n++)
@@ -205,8 +220,10 @@ static bool add_timers(PcBoard *board, GError **error)
         if (!device_realize(hpet, error))
             return false;
         i8254_connect(pit, device_input(hpet, HPET_IN_PIT));
-        mc146818_connect(board->rtc, device_input(hpet, HPET_IN_RTC));
+        board->rtc_out = device_input(hpet, HPET_IN_RTC);
     }
+    mc146818_connect(board->rtc, irq_line(rtc_line_set, board, 0));
+    machine_add_status_listener(board->dev.machine, status_changed, board);
     return device_realize(pit, error) && device_realize(board->rtc, error) &&
            add(board, &pcspk_class, error);
 }

@@ -211,8 +211,8 @@ static uint32_t acpi_presence(const PcBoard *board)
 
 static bool add_acpi(PcBoard *board, GError **error)
 {
-    /* Which sleep states the firmware may offer: only S5. */
-    static const uint8_t states[6] = {0x80, 0, 0, 1, 2, 0x80};
+    /* Which sleep states the firmware may offer: S3 and S5; the value is the SLP_TYP. */
+    static const uint8_t states[6] = {0x80, 0, 0, 0x81, 2, 0x80};
     g_autoptr(GByteArray) rsdp = g_byte_array_new();
     g_autoptr(GByteArray) tables = g_byte_array_new();
     g_autoptr(GByteArray) loader = g_byte_array_new();

@@ -6,8 +6,8 @@
 #include "util/log.h"
 
 /* PM1 status and enable. */
-enum { TMR = 0x0001, GBL = 0x0020, PWRBTN = 0x0100, RTC = 0x0400 };
-/* Enable bits that there are; all of them have a status bit. */
+enum { TMR = 0x0001, GBL = 0x0020, PWRBTN = 0x0100, RTC = 0x0400, WAK = 0x8000 };
+/* Enable bits that there are; all of them have a status bit; WAK has that alone. */
 #define PM1_EVENTS (TMR | GBL | PWRBTN | RTC)
 /* PM1 control. */
 enum { SCI_EN = 0x0001, BM_RLD = 0x0002, SLP_TYP_SHIFT = 10, SLP_TYP = 0x1c00, SLP_EN = 0x2000 };
@@ -104,6 +104,9 @@ static void enter_sleep(AcpiPm *pm)
     case ACPI_SLP_TYP_S4: /* the guest has saved itself: power off */
         machine_request_shutdown(pm->machine, SHUTDOWN_GUEST);
         break;
+    case ACPI_SLP_TYP_S3:
+        machine_request_suspend(pm->machine);
+        break;
     default:
         guest_unimp("acpi: sleep type %u", (pm->cnt & SLP_TYP) >> SLP_TYP_SHIFT);
     }
@@ -169,6 +172,21 @@ void acpi_pm_power_button(AcpiPm *pm)
     if (pm->en & PWRBTN)
         pm->sts |= PWRBTN;
     update(pm);
+}
+
+void acpi_pm_woken(AcpiPm *pm, WakeCause cause)
+{
+    pm->sts |= WAK;
+    if (cause == WAKE_BUTTON)
+        pm->sts |= PWRBTN;
+    if (cause == WAKE_RTC)
+        pm->sts |= RTC;
+    update(pm);
+}
+
+bool acpi_pm_wakes_by_rtc(const AcpiPm *pm)
+{
+    return pm->en & RTC;
 }
 
 /* The line's level is in the state of whoever it is wired to; a saved overflow far away cannot hold

@@ -44,5 +44,9 @@ void acpi_gpe_write(AcpiPm *pm, unsigned offset, uint32_t value, unsigned size);
 void acpi_pm_set_sci_enable(AcpiPm *pm, bool enable);
 /* A press: unseen unless the guest enabled the event, as on QEMU. */
 void acpi_pm_power_button(AcpiPm *pm);
+/* After the reset that ends S3: the status bits tell that and why. */
+void acpi_pm_woken(AcpiPm *pm, WakeCause cause);
+/* Whether the guest wants the clock's alarm to wake it. */
+bool acpi_pm_wakes_by_rtc(const AcpiPm *pm);
 
 #endif

@@ -21,6 +21,7 @@
 enum {
     DRAM_SIZE = 0x57, /* not Intel's: RAM in units of 8 MiB, where coreboot looks on QEMU */
     PAM0 = 0x59,      /* to PAM6 */
+    PAM_COUNT = 7,
     SMRAM = 0x72,
 };
 enum { PAM_RE = 1, PAM_WE = 2, PAM_MODES = 3 };
@@ -48,6 +49,7 @@ struct I440fx {
     PciDevice pci;
     uint64_t below_4g; /* property, then the real size */
     uint32_t config_address;
+    uint64_t shadow; /* PAM0 (lowest byte) to PAM6 as the guest last set them */
     PciBus *bus;
     Region pci_memory, low_ram, high_ram, vga_window;
     Region smm_root, smm_memory, smm_ram;
@@ -175,6 +177,7 @@ static void config_written(PciDevice *pci, unsigned offset, unsigned size)
     if (offset + size <= PAM0 || offset > SMRAM)
         return;
     lock_smram(s);
+    s->shadow = ld64_le(pci->config + PAM0);
     update_memory(s);
 }
 
@@ -333,6 +336,11 @@ static void reset(Device *dev)
     I440fx *s = (I440fx *)dev;
     s->pci.write_mask[SMRAM] = SMRAM_WRITABLE;
     pci_device_reset(&s->pci);
+    /* SeaBIOS finds its way back from S3 by what it left in its shadow RAM. */
+    if (dev->machine->waking)
+        for (unsigned i = 0; i < PAM_COUNT; i++)
+            s->pci.config[PAM0 + i] = (uint8_t)(s->shadow >> 8 * i);
+    s->shadow = ld64_le(s->pci.config + PAM0);
     update_memory(s);
 }
 
@@ -340,6 +348,7 @@ static bool post_load(void *state, GError **error)
 {
     I440fx *s = state;
     s->config_address &= CONFIG_WRITABLE;
+    s->shadow = ld64_le(s->pci.config + PAM0);
     s->pci.write_mask[SMRAM] = SMRAM_WRITABLE;
     lock_smram(s);
     update_memory(s);
@@ -350,6 +359,7 @@ static const StateField fields[] = {
     STATE_STRUCT(I440fx, pci, &pci_device_state),
     STATE_HOST(I440fx, below_4g),
     STATE_U(I440fx, config_address, 0),
+    STATE_U_KEEP(I440fx, shadow),
     STATE_HOST(I440fx, bus),
     STATE_HOST(I440fx, pci_memory),
     STATE_HOST(I440fx, low_ram),

@@ -175,6 +175,18 @@ static void power_button(void *opaque)
     acpi_pm_power_button(&((Piix4Pm *)opaque)->acpi);
 }
 
+static bool wake_wanted(void *opaque, WakeCause cause)
+{
+    return cause != WAKE_RTC || acpi_pm_wakes_by_rtc(&((Piix4Pm *)opaque)->acpi);
+}
+
+static void woken(void *opaque, WakeCause cause)
+{
+    acpi_pm_woken(&((Piix4Pm *)opaque)->acpi, cause);
+}
+
+static const WakeOps wake_ops = {wake_wanted, woken};
+
 static bool realize(Device *dev, GError **error)
 {
     Piix4Pm *s = (Piix4Pm *)dev;
@@ -187,6 +199,7 @@ static bool realize(Device *dev, GError **error)
     s->smbus_line = isa_irq(isa_bus(dev->machine), SCI_IRQ);
     init_ports(s);
     machine_set_powerdown(dev->machine, power_button, s);
+    machine_set_wake_ops(dev->machine, &wake_ops, s);
     return true;
 }
 
@@ -194,6 +207,7 @@ static void unrealize(Device *dev)
 {
     Piix4Pm *s = (Piix4Pm *)dev;
     machine_set_powerdown(dev->machine, NULL, NULL);
+    machine_set_wake_ops(dev->machine, NULL, NULL);
     region_fini(&s->pm_io);
     region_fini(&s->gpe_io);
     region_fini(&s->smbus_io);

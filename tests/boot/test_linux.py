@@ -81,6 +81,27 @@ def test_reboot():
         check(vm.process.wait(60) == 0, "-no-reboot ends vmrun with 0")
 
 
+def test_suspend():
+    """Suspend to RAM; a key, the monitor and the clock's alarm wake it, and it goes on."""
+    with direct("-smp", "2") as vm:
+        vm.connect()
+        vm.shell("echo kept >/tmp.s")
+        for wake in (lambda: vm.monitor("system_wakeup"), lambda: vm.monitor("sendkey a"),
+                     lambda: vm.monitor("system_powerdown"), None):
+            if not wake:
+                vm.shell("echo +5 >/sys/class/rtc/rtc0/wakealarm")
+            vm.shell_socket.sendall(b"echo mem >/sys/power/state; echo a''wake $(cat /tmp.s)\n")
+            vm.wait(lambda: "suspended" in vm.monitor("info status") or not wake, "the guest sleeps")
+            if wake:
+                check("VM status: paused (suspended)" in vm.monitor("info status"), "it sleeps")
+                wake()
+            vm.read_shell("awake kept", "sleeping")
+            vm.shell("true")
+        check(vm.serial().count("guest: init runs") == 1, "it did not start anew")
+        end(vm, "poweroff")
+        check(vm.process.wait(60) == 0, "poweroff ends vmrun with 0")
+
+
 def test_panic():
     """A kernel without an init reboots at once (panic=-1)."""
     with direct("-no-reboot", append="console=ttyS0 panic=-1 rdinit=/none root=none") as vm:
@@ -111,5 +132,6 @@ if __name__ == "__main__":
     run_tests([("shell, one CPU", lambda: test_boot(1)),
                ("shell, four CPUs", lambda: test_boot(4)),
                ("reboot", test_reboot),
+               ("suspend and wake up", test_suspend),
                ("panic", test_panic),
                ("from a GRUB disk, two CPUs", test_grub)])

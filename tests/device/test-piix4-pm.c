@@ -176,11 +176,16 @@ static void test_smi(void)
     test_machine_free(m);
 }
 
+static void run_loop(void)
+{
+    while (loop_step(m->loop, false))
+        continue;
+}
+
 static void press(void)
 {
     machine_request_powerdown(m);
-    while (loop_step(m->loop, false))
-        continue;
+    run_loop();
 }
 
 static void test_power_button(void)
@@ -201,6 +206,64 @@ static void test_power_button(void)
     g_assert_false(sci.level);
     outb(m, 0xb2, 0xf1);
     g_assert_true(sci.level);
+    test_machine_free(m);
+}
+
+static void sleep_s3(uint16_t enable)
+{
+    cfg_writel(m, PM, 0x40, PM_BASE | 1); /* waking resets it */
+    cfg_writeb(m, PM, 0x80, 1);
+    outb(m, 0xb2, 0xf1);
+    outw(m, STS, 0xffff);
+    outw(m, EN, enable);
+    outw(m, CNT, 1 << 10 | 0x2000);
+    run_loop();
+    g_assert_cmpint(m->status, ==, MACHINE_SUSPENDED);
+}
+
+static void wake(WakeCause cause, uint16_t status)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_false(machine_resume(m, &error)); /* waking is no "cont" */
+    g_assert_nonnull(strstr(error->message, "system_wakeup"));
+    machine_pause(m, MACHINE_PAUSED);
+    g_assert_cmpint(m->status, ==, MACHINE_SUSPENDED);
+    machine_request_wakeup(m, cause);
+    run_loop();
+    g_assert_cmpint(m->status, ==, MACHINE_RUNNING);
+    cfg_writel(m, PM, 0x40, PM_BASE | 1);
+    cfg_writeb(m, PM, 0x80, 1);
+    g_assert_cmphex(inw(m, STS), ==, status);
+    g_assert_cmphex(inw(m, CNT), ==, 0);
+}
+
+static void test_suspend(void)
+{
+    set_up(NULL);
+    machine_start(m, true);
+    dma_write(&m->mem, 0x1000, "kept", 4);
+    sleep_s3(0);
+    wake(WAKE_OTHER, 0x8000);
+    sleep_s3(0x0400);
+    wake(WAKE_RTC, 0x8400);
+    sleep_s3(0);
+    machine_request_wakeup(m, WAKE_RTC); /* not asked for */
+    run_loop();
+    g_assert_cmpint(m->status, ==, MACHINE_SUSPENDED);
+    press();
+    g_assert_cmpint(m->status, ==, MACHINE_RUNNING);
+    sleep_s3(0);
+    machine_request_reset(m, RESET_HOST);
+    run_loop();
+    g_assert_cmpint(m->status, ==, MACHINE_RUNNING);
+    machine_request_wakeup(m, WAKE_OTHER); /* awake already */
+    run_loop();
+    cfg_writel(m, PM, 0x40, PM_BASE | 1);
+    cfg_writeb(m, PM, 0x80, 1);
+    g_assert_cmphex(inw(m, STS), ==, 0);
+    char kept[4];
+    dma_read(&m->mem, 0x1000, kept, 4);
+    g_assert_cmpmem(kept, 4, "kept", 4);
     test_machine_free(m);
 }
 
@@ -320,6 +383,7 @@ int main(int argc, char **argv)
     g_test_add_func("/piix4-pm/acpi-enable", test_acpi_enable);
     g_test_add_func("/piix4-pm/smi", test_smi);
     g_test_add_func("/piix4-pm/power-button", test_power_button);
+    g_test_add_func("/piix4-pm/suspend", test_suspend);
     g_test_add_func("/piix4-pm/registers", test_registers);
     g_test_add_func("/piix4-pm/sleep", test_sleep);
     g_test_add_func("/piix4-pm/smbus", test_smbus);

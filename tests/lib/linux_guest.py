@@ -77,15 +77,20 @@ class LinuxVm(Vm):
 
     def shell(self, command, limit=60):
         mark = f"done{time.monotonic_ns()}"
-        self.shell_socket.settimeout(1)
         self.shell_socket.sendall(f"{command}; echo {mark}=$?\n".encode())
+        data, _ = self.read_shell(mark + r"=(\d+)", command, limit)
+        return data.replace("\r", "")
+
+    def read_shell(self, pattern, what, limit=60):
+        """Reads the shell's output up to a match: what came before, and the match."""
+        self.shell_socket.settimeout(1)
         data, end = "", time.monotonic() + limit
-        while not (found := re.search(mark + r"=(\d+)", data)):
+        while not (found := re.search(pattern, data)):
             if time.monotonic() > end or self.process.poll() is not None:
-                raise Failure(f"'{command}' does not end: {data!r}; serial: {self.serial()[-1500:]!r}; "
+                raise Failure(f"'{what}' does not end: {data!r}; serial: {self.serial()[-1500:]!r}; "
                               f"vmrun: {self.said()}")
             try:
                 data += self.shell_socket.recv(65536).decode(errors="replace")
             except TimeoutError:
                 pass
-        return data[:found.start()].replace("\r", "")
+        return data[:found.start()], found

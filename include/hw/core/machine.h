@@ -6,6 +6,9 @@
  *
  *     created -> paused <-> running -> shutdown
  *                   ^----------'  (reset happens in place, from the main loop, with vCPUs stopped)
+ *
+ *     running <-> suspended: ACPI S3.  Memory keeps, clocks go on, CPUs do not; what wakes the
+ * guest resets everything but memory, and the firmware finds its way back.
  */
 #ifndef VMRUN_HW_CORE_MACHINE_H
 #define VMRUN_HW_CORE_MACHINE_H
@@ -23,6 +26,7 @@ typedef enum {
     MACHINE_IO_ERROR,       /* stopped by a disk error (werror=stop) */
     MACHINE_INTERNAL_ERROR, /* the engine cannot go on */
     MACHINE_SHUTDOWN,       /* the guest powered off and -no-shutdown keeps the process */
+    MACHINE_SUSPENDED,      /* the guest sleeps in S3 */
 } MachineStatus;
 
 typedef enum {
@@ -37,6 +41,17 @@ typedef enum {
     SHUTDOWN_RESET, /* a guest reset under -no-reboot */
     SHUTDOWN_ERROR,
 } ShutdownCause;
+
+/* What wakes a guest that sleeps in S3: bits of a PM1 status register follow from it. */
+typedef enum { WAKE_BUTTON, WAKE_RTC, WAKE_OTHER /* keyboard, monitor */ } WakeCause;
+
+/* Who sees to waking: the PIIX4's PM function. */
+typedef struct WakeOps {
+    /* Whether the guest asked to be woken by this. */
+    bool (*wanted)(void *opaque, WakeCause cause);
+    /* After the reset that waking is, before CPUs run. */
+    void (*woken)(void *opaque, WakeCause cause);
+} WakeOps;
 
 /*
  * What hardware asks of the CPU engine.  accel/ fills it in before devices are realized; a NULL
@@ -105,6 +120,11 @@ struct Machine {
     GArray *listeners;
     int reset_pending, shutdown_pending; /* cause + 1; atomic */
     bool powerdown_pending;
+    bool suspend_pending; /* atomic */
+    int wake_pending;     /* cause + 1; atomic */
+    bool waking; /* the reset under way ends S3: memory, and which of it is seen, keep */
+    const WakeOps *wake_ops;
+    void *wake_opaque;
     bool ending; /* machine_main_loop() returns */
     LoopBh *request_bh;
     void (*powerdown)(void *opaque);
@@ -130,7 +150,15 @@ void machine_request_reset(Machine *machine, ResetCause cause);
 void machine_request_shutdown(Machine *machine, ShutdownCause cause);
 /* Presses the power button. */
 void machine_request_powerdown(Machine *machine);
-/* True while a reset or shutdown waits: an engine should not re-enter the guest. Any thread. */
+/* Puts the guest to sleep in S3 (ACPI Specification 6.4, 16.1.3); and wakes it: nothing happens
+ * unless it sleeps and wants that.  The power button wakes it, too. */
+void machine_request_suspend(Machine *machine);
+/* Main lock held. */
+void machine_request_wakeup(Machine *machine, WakeCause cause);
+/* NULL: without them the machine does not sleep. */
+void machine_set_wake_ops(Machine *machine, const WakeOps *ops, void *opaque);
+/* True while a reset, shutdown or suspend waits: an engine should not re-enter the guest. Any
+ * thread. */
 bool machine_request_pending(const Machine *machine);
 /* Who handles the power button (PIIX4 PM). */
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
