@@ -44,6 +44,15 @@ static const ChrBackend *find_backend(const Options *opts, GError **error)
     return NULL;
 }
 
+void chr_describe_backends(GString *out)
+{
+    g_string_append(out, "Back ends, each with id=, mux=, logfile=, logappend= and:\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(backends); i++) {
+        g_autofree char *keys = g_strjoinv("=, ", (char **)backends[i]->keys);
+        g_string_append_printf(out, "  %-10s%s%s\n", backends[i]->name, keys, *keys ? "=" : "");
+    }
+}
+
 static bool is_known(const ChrBackend *backend, const char *key)
 {
     return g_strv_contains(common_keys, key) || g_strv_contains(backend->keys, key);

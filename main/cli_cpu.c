@@ -2,6 +2,8 @@
 /* Options about the machine type, its engine, processors and memory. */
 #include "config.h"
 
+#include <stdio.h>
+
 #include <sys/sysinfo.h>
 
 #include "accel/engine.h"
@@ -85,6 +87,14 @@ static bool set_machine_accels(VmConfig *config, const CliOption *option, const 
     return true;
 }
 
+/* "pc-i440fx-7.2": QEMU's names for the machine as it was in a version. */
+static bool is_versioned_pc(const char *type)
+{
+    unsigned major, minor;
+    int end = 0;
+    return sscanf(type, "pc-i440fx-%3u.%3u%n", &major, &minor, &end) == 2 && !type[end];
+}
+
 /* Parts that vmrun does not have: "off" is what is. */
 static bool refuse_part(const Options *machine, const char *key, GError **error)
 {
@@ -104,8 +114,9 @@ bool cli_machine(VmConfig *config, const CliOption *option, const char *arg, GEr
     bool acpi = !config->board.no_acpi, hpet = !config->board.no_hpet;
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
-        config->answer =
-            g_string_new("Machines:\n  pc        PC with i440FX and PIIX3 (default)\n");
+        config->answer = g_string_new("Machines:\n"
+                                      "  pc              PC with i440FX and PIIX3 (default)\n"
+                                      "  pc-i440fx-N.M   the same: versions make no difference\n");
         return true;
     }
     g_autoptr(Options) machine = options_parse("-machine", arg, "type", keys, error);
@@ -114,7 +125,7 @@ bool cli_machine(VmConfig *config, const CliOption *option, const char *arg, GEr
     const char *type = options_get(machine, "type");
     if (type && cli_fail_if_missing(option, type, missing_machines, error))
         return false;
-    if (type && !g_strv_contains(machine_types, type))
+    if (type && !g_strv_contains(machine_types, type) && !is_versioned_pc(type))
         return cli_fail_word(option, "machine", type, machine_types, error);
     if (!options_get_bool(machine, "acpi", &acpi, error) ||
         !options_get_bool(machine, "hpet", &hpet, error) || !refuse_part(machine, "usb", error) ||

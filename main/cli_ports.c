@@ -81,6 +81,11 @@ bool cli_debugcon(VmConfig *config, const CliOption *option, const char *arg, GE
 
 bool cli_chardev(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
+    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+        config->answer = g_string_new(NULL);
+        chr_describe_backends(config->answer);
+        return true;
+    }
     g_autoptr(Options) chardev = options_parse("-chardev", arg, "backend", NULL, error);
 
     if (!chardev)

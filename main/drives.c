@@ -95,13 +95,17 @@ static bool place_device(DrivePlan *plan, const Options *device, GError **error)
     if (!drive)
         return fail(error, "-device %s: drive=%s: there is no -drive with that id and if=none",
                     driver, id);
-    if (!id && options_has(device, "id"))
-        options_set(drive, "id", options_get(device, "id"));
+    if (options_has(device, "id"))
+        options_set(drive, id ? "device-id" : "id", options_get(device, "id"));
     options_set(drive, "media", cdrom ? "cdrom" : "disk");
     if (options_has(device, "serial"))
         options_set(drive, "serial", options_get(device, "serial"));
     if (options_has(device, "bootindex"))
         options_set(drive, "bootindex", options_get(device, "bootindex"));
+    if (floppy && options_has(drive, "device-id")) {
+        options_free(drive);
+        return fail(error, "-device floppy: id= with drive=: a floppy drive has its -drive's id");
+    }
     bool placed = floppy ? put(plan->floppy, PC_FLOPPIES, drive, place, error)
                          : put(plan->ide, PC_IDE_DRIVES, drive, place, error);
     if (!placed)
@@ -213,12 +217,14 @@ void drives_plan_clear(DrivePlan *plan)
 
 static bool open_drive(VmConfig *config, Options *drive, PcDrive *out, GError **error)
 {
-    static const char *const places[] = {"if", "index", "bus", "unit", "serial", "bootindex"};
+    static const char *const places[] = {"if",     "index",     "bus",      "unit",
+                                         "serial", "bootindex", "device-id"};
 
     if (config->snapshot && !is_cdrom(drive) && options_has(drive, "file") &&
         !options_has(drive, "snapshot"))
         options_set(drive, "snapshot", "on");
     out->serial = config_keep(config, options_get(drive, "serial"));
+    out->id = config_keep(config, options_get(drive, "device-id"));
     out->bootindex = options_has(drive, "bootindex") ? (int)number(drive, "bootindex") : -1;
     for (unsigned i = 0; i < G_N_ELEMENTS(places); i++)
         options_remove(drive, places[i]);

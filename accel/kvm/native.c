@@ -108,7 +108,7 @@ bool kvm_is_native(char **why)
         return true;
     *why = taken < 0 ? g_strdup("this machine's KVM cannot run a loop of a kernel's")
                      : g_strdup_printf("this machine's KVM takes %" G_GINT64_FORMAT
-                                       " ns for an instruction of a kernel's",
+                                       " ns for each instruction of a guest's kernel",
                                        taken / (ROUNDS * 2));
     return false;
 }

@@ -260,7 +260,7 @@ static bool add_ide_drive(PcBoard *board, Device *controller, unsigned index, GE
 {
     const PcDrive *drive = &board->config->ide[index];
     const DeviceClass *cls = blk_is_cdrom(drive->blk) ? &ide_cd_class : &ide_hd_class;
-    Device *dev = device_new(board->dev.machine, controller, cls, NULL);
+    Device *dev = device_new(board->dev.machine, controller, cls, drive->id);
     device_set_link(dev, "drive", drive->blk);
     return device_set_prop(dev, "bus", index < 2 ? "ide.0" : "ide.1", error) &&
            device_set_prop(dev, "unit", index % 2 ? "1" : "0", error) &&

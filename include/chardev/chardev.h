@@ -94,6 +94,8 @@ void chr_set_vc_ops(const ChrVcOps *ops);
 /* Input typed into a vc. */
 void chr_vc_input(Chardev *chr, const uint8_t *buf, size_t length);
 
+/* `-chardev help`: the back ends and their options. */
+void chr_describe_backends(GString *out);
 /* `info chardev`. */
 void chr_describe_all(GString *out);
 

@@ -96,6 +96,7 @@ static const struct {
     {"-machine q35", {"q35", "does not have q35 yet"}},
     {"-machine pcc", {"'pcc'", "'pc'"}},
     {"-machine pc,accel=kwm", {"'kwm'", "'kvm'"}},
+    {"-M pc-i440fx-7.2x", {"pc-i440fx-7.2x"}},
     {"-M type=pc,usb=on", {"usb=on", "yet"}},
     {"-machine pc,acip=off", {"'acip'", "'acpi'"}},
     {"-machine pc,hpet=maybe", {"hpet=maybe", "on or off"}},
@@ -205,7 +206,7 @@ static void test_machine(void)
                                      0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
     g_assert_true(c->uuid_set);
     g_assert_cmpmem(c->uuid, 16, uuid, 16);
-    g_autoptr(VmConfig) again = good("-no-acpi -M pc,acpi=on,usb=off,vmport=auto");
+    g_autoptr(VmConfig) again = good("-no-acpi -M pc-i440fx-7.2,acpi=on,usb=off,vmport=auto");
     g_assert_false(again->board.no_acpi);
 }
 
@@ -345,6 +346,8 @@ static void test_answers(void)
         {"-version", "vmrun version " VMRUN_VERSION},
         {"-accel help", "kvm"},
         {"-machine help", "pc "},
+        {"-machine help", "pc-i440fx-N.M"},
+        {"-chardev help", "nodelay="},
         {"-cpu help", "qemu64"},
         {"-device help", "name \"isa-serial\", bus ISA"},
         {"-device isa-serial,help", "chardev"},
@@ -434,6 +437,7 @@ static void test_bad_places(void)
     check_no_plan("-cdrom a -hdc b", "place 2 is already taken by -cdrom a");
     check_no_plan("-hda a -hdb b -hdc c -hdd d -drive file=e", "all 4 places are taken");
     check_no_plan("-drive if=floppy,index=2,file=a", "index=2: must be from 0 to 1");
+    check_no_plan("-drive file=a,if=none,id=x -device floppy,drive=x,id=y", "id= with drive=");
     check_no_plan("-device ide-hd", "drive=ID is missing");
     check_no_plan("-device ide-hd,drive=x", "no -drive with that id and if=none");
     check_no_plan("-drive file=a,if=none,id=x -device ide-hd,drive=x,bus=ide.2", "bus=ide.2");

@@ -122,7 +122,7 @@ struct Machine {
     bool powerdown_pending;
     bool suspend_pending; /* atomic */
     int wake_pending;     /* cause + 1; atomic */
-    bool waking; /* the reset under way ends S3: memory, and which of it is seen, keep */
+    bool waking;          /* the reset under way ends S3: memory, and which of it is seen, keep */
     const WakeOps *wake_ops;
     void *wake_opaque;
     bool ending; /* machine_main_loop() returns */

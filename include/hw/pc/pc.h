@@ -31,6 +31,7 @@ typedef struct PcTopology {
 
 typedef struct PcDrive {
     Blk *blk;           /* NULL: no drive.  A Blk without medium is a drive without medium */
+    const char *id;     /* of the device, for the monitor, or NULL: made from its class */
     const char *serial; /* as IDENTIFY shows it, or NULL: the default, QM0000n */
     int bootindex;      /* place in firmware's boot order, -1: none */
 } PcDrive;
