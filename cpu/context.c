@@ -108,9 +108,8 @@ void cpu_sipi(Cpu *cpu, uint8_t vector)
 
 /* ---- CpuState ---- */
 
-void cpu_get_state(Cpu *cpu, CpuState *state)
+void cpu_get_core(const Cpu *cpu, CpuState *state)
 {
-    memset(state, 0, sizeof(*state));
     memcpy(state->gpr, cpu->gpr, sizeof(state->gpr));
     state->rip = cpu->rip;
     state->rflags = cpu_rflags(cpu);
@@ -126,18 +125,35 @@ void cpu_get_state(Cpu *cpu, CpuState *state)
     state->cr3 = cpu->cr3;
     state->cr4 = cpu->cr4;
     state->efer = cpu->efer;
-    state->xcr0 = cpu->xcr0;
     memcpy(state->dr, cpu->dr, sizeof(state->dr));
-    state->tsc = cpu->bus.read_tsc(cpu->vcpu);
     state->halted = cpu->halted;
     state->waiting_sipi = cpu->waiting_sipi;
     state->interrupt_shadow = cpu->interrupt_shadow;
     state->nmi_masked = cpu->nmi_masked;
-    state->nmi_pending = vcpu_requested(cpu->vcpu, VCPU_REQ_NMI);
     state->smm = cpu->smm;
+    state->exception_pending = state->interrupt_pending = false;
+}
+
+void cpu_get_fpu(Cpu *cpu, CpuState *state)
+{
+    state->xcr0 = cpu->xcr0;
     fpu_get_state(cpu, state);
-    msr_get_state(cpu, state);
     fpu_leave(cpu);
+}
+
+void cpu_get_msrs(Cpu *cpu, CpuState *state)
+{
+    msr_get_state(cpu, state);
+}
+
+void cpu_get_state(Cpu *cpu, CpuState *state)
+{
+    memset(state, 0, sizeof(*state));
+    cpu_get_core(cpu, state);
+    cpu_get_fpu(cpu, state);
+    cpu_get_msrs(cpu, state);
+    state->tsc = cpu->bus.read_tsc(cpu->vcpu);
+    state->nmi_pending = vcpu_requested(cpu->vcpu, VCPU_REQ_NMI);
     if (cpu->bus.read_cr8)
         state->cr8 = cpu->bus.read_cr8(cpu->vcpu);
     if (cpu->bus.apic_msr)
@@ -161,19 +177,36 @@ static void deliver_pending(Cpu *cpu, const CpuState *state)
                     state->interrupt_soft ? EVENT_SOFTWARE : EVENT_EXTERNAL, false, 0);
 }
 
-void cpu_set_state(Cpu *cpu, const CpuState *state)
+void cpu_set_fpu(Cpu *cpu, const CpuState *state)
 {
-    load_registers(cpu, state);
     cpu->xcr0 = state->xcr0 | 1;
     fpu_set_state(cpu, state);
+    fpu_mode_changed(cpu);
+}
+
+void cpu_set_msrs(Cpu *cpu, const CpuState *state)
+{
     msr_set_state(cpu, state);
+}
+
+void cpu_set_core(Cpu *cpu, const CpuState *state)
+{
+    load_registers(cpu, state);
     registers_changed(cpu);
     /* Pointers with reserved bits set could not have been loaded: then no page is present. */
     if (!control_load_cr3(cpu, cpu->cr3))
         memset(cpu->pdpte, 0, sizeof(cpu->pdpte));
+    if (state->exception_pending || state->interrupt_pending)
+        deliver_pending(cpu, state);
+}
+
+void cpu_set_state(Cpu *cpu, const CpuState *state)
+{
+    /* MSRs come first: events are delivered last. */
+    cpu_set_fpu(cpu, state);
+    cpu_set_msrs(cpu, state);
     cpu->bus.write_tsc(cpu->vcpu, state->tsc);
     if (state->nmi_pending)
         vcpu_request(cpu->vcpu, VCPU_REQ_NMI);
-    if (state->exception_pending || state->interrupt_pending)
-        deliver_pending(cpu, state);
+    cpu_set_core(cpu, state);
 }

@@ -144,6 +144,13 @@ bool control_load_cr3(Cpu *cpu, uint64_t value)
     return true;
 }
 
+/* In a rescue others have translations, too. */
+static void note_flush(Cpu *cpu)
+{
+    if (cpu->stretch.on)
+        cpu->stretch.did->flushed = true;
+}
+
 static void write_cr3(Cpu *cpu, const Op *op, uint64_t value)
 {
     bool keep = false;
@@ -158,6 +165,7 @@ static void write_cr3(Cpu *cpu, const Op *op, uint64_t value)
         return;
     if (!control_load_cr3(cpu, value))
         gp(cpu, op);
+    note_flush(cpu);
 }
 
 static void write_cr4(Cpu *cpu, const Op *op, uint64_t value)
@@ -289,6 +297,7 @@ const Op *op_invlpg(Cpu *cpu, const Op *op)
         linear += cpu->seg[op->seg].base;
     if (canonical(linear))
         cpu_tlb_flush_page(cpu, linear);
+    note_flush(cpu);
     LEAVE_BEHIND(cpu, op);
 }
 
@@ -309,6 +318,7 @@ const Op *op_invpcid(Cpu *cpu, const Op *op)
         cpu_tlb_flush_page(cpu, linear);
     else
         cpu_tlb_flush(cpu, type == ALL);
+    note_flush(cpu);
     LEAVE_BEHIND(cpu, op);
 }
 

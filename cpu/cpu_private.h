@@ -18,7 +18,8 @@
  * Files: run.c (loop, requests), decode.c (blocks), bind_*.c (which handler for which instruction),
  * op_*.c (handlers), mmu.c (TLB, page walk), seg.c, stack.c, transfer.c, return.c, task.c,
  * exception.c, interrupt.c, syscall.c (protection), control.c, msr.c, system.c, port.c, smm.c (the
- * system's instructions), context.c (reset, CpuState), fpu*.c (x87, MMX, SSE, AVX by the host).
+ * system's instructions), context.c (reset, CpuState), rescue.c (for KVM), fpu*.c (x87, MMX, SSE,
+ * AVX by the host).
  */
 #ifndef VMRUN_CPU_PRIVATE_H
 #define VMRUN_CPU_PRIVATE_H
@@ -278,6 +279,16 @@ struct Cpu {
     bool refused;        /* take_interrupt() had none just now */
     int64_t slow_budget; /* the true one while run.c keeps an instruction alone; else 0 */
 
+    /* rescue.c's own. */
+    struct {
+        bool on;        /* in cpu_rescue() */
+        bool started;   /* its first instruction is done */
+        bool goes_on;   /* the instruction that was decoded last may follow */
+        bool fpu, msrs; /* have been fetched */
+        unsigned away;  /* instructions since the last of the kind that is rescued */
+        CpuRescue *did;
+    } stretch;
+
     /* The fault that longjmp carries. */
     struct {
         uint8_t vector;
@@ -507,6 +518,12 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
 /* ---- watch.c ---- */
 /* An access that a debugger's watchpoint may wait for. */
 void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
+
+/* ---- rescue.c ---- */
+/* In cpu_rescue(): an instruction was decoded; bound: there is a handler. */
+void rescue_decoded(Cpu *cpu, const Insn *insn, bool bound);
+/* No instruction at all. */
+void rescue_undecoded(Cpu *cpu);
 
 /* ---- decode.c, run.c ---- */
 /* After an access to a device: if it asked for a reset or a shutdown, nothing more runs. */

@@ -333,6 +333,8 @@ static bool decode_one(Cpu *cpu, Block *block, Op *op, const uint8_t *bytes, Zya
     *op = (Op){.offset = block->length, .data = &block_none};
     block->count++;
     if (!ZYAN_SUCCESS(status)) {
+        if (cpu->stretch.on)
+            rescue_undecoded(cpu);
         op->fn = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? op_too_long : op_undefined;
         op->length = 1;
         block->length++;
@@ -344,7 +346,10 @@ static bool decode_one(Cpu *cpu, Block *block, Op *op, const uint8_t *bytes, Zya
                  .code_bits = code_bits[cpu->mode & MODE_CODE_MASK]};
     fill_common(cpu, &insn, op);
     block->length += zydis->length;
-    if (!bind(cpu, &insn, op)) {
+    bool bound = bind(cpu, &insn, op);
+    if (G_UNLIKELY(cpu->stretch.on))
+        rescue_decoded(cpu, &insn, bound);
+    if (!bound) {
         op->fn = op_undefined;
         return true;
     }

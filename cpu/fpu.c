@@ -444,8 +444,9 @@ void fpu_get_state(Cpu *cpu, CpuState *state)
     memcpy(state->xsave, cpu->xsave, sizeof(state->xsave));
     st32_le(state->xsave + FX_MXCSR_MASK, MXCSR_VALID);
     memset(state->xsave + FX_SIZE, 0, 64);
-    st64_le(state->xsave + XSAVE_BV, cpu->fpu->supported_xcr0 | XSTATE_X87 | XSTATE_SSE);
-    state->xsave_size = XSAVE_SIZE;
+    uint64_t others = fpu_others_in_use(cpu);
+    st64_le(state->xsave + XSAVE_BV, cpu->fpu->supported_xcr0 | XSTATE_X87 | XSTATE_SSE | others);
+    state->xsave_size = others ? CPU_XSAVE_MAX : XSAVE_SIZE;
 }
 
 void fpu_set_state(Cpu *cpu, const CpuState *state)
@@ -464,6 +465,7 @@ void fpu_set_state(Cpu *cpu, const CpuState *state)
         memset(cpu->xsave + FX_XMM, 0, 256);
     if ((present & XSTATE_AVX) && size >= XSAVE_SIZE)
         memcpy(cpu->xsave + XSAVE_YMM, state->xsave + XSAVE_YMM, 256);
+    fpu_set_others(cpu, state, present & cpu->xcr0);
     st32_le(cpu->xsave + FX_MXCSR, fpu_mxcsr(cpu) & MXCSR_VALID);
     fpu_normalise_status(cpu);
     cpu->fpu_opcode = ld16_le(cpu->xsave + FX_FOP);

@@ -164,6 +164,10 @@ OpFn x87_fninit, x87_fnclex, x87_fnstcw, x87_fnstsw, x87_fnstsw_ax, x87_fldcw, x
 OpFn fpu_fxsave, fpu_fxrstor, fpu_xsave, fpu_xsaveopt, fpu_xsavec, fpu_xrstor, fpu_ldmxcsr,
     fpu_stmxcsr;
 
+/* Components beyond AVX: which are in use, and those that are present in a state into the CPU. */
+uint64_t fpu_others_in_use(const Cpu *cpu);
+void fpu_set_others(Cpu *cpu, const CpuState *state, uint64_t present);
+
 /* ---- fpu_mask.c: accesses whose elements are done or not by a mask ---- */
 OpFn fpu_gather, fpu_maskmov, fpu_vmaskmov, fpu_vzeroupper, fpu_vzeroall;
 /* Op.imm of a gather. */

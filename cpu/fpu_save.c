@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * FXSAVE, XSAVE and their kin (Intel SDM vol. 1, 10.5 and ch. 13), LDMXCSR, STMXCSR.
+ *
+ * Components beyond AVX (AVX-512's registers) no instruction of the interpreter changes; but KVM's
+ * guests may have them, and a rescue has to save and restore them as they are.
  */
+#include <cpuid.h>
+
 #include "fpu.h"
 
 enum {
@@ -150,6 +155,107 @@ static bool all_zero(const uint8_t *p, unsigned length)
     return !any;
 }
 
+/* ---- Components beyond AVX: bytes of the area, whatever they mean ---- */
+
+enum { FIRST_OTHER = 3, COMPONENTS = 63 };
+
+/* Where a component stands in the standard format; size 0: not in an area of CPU_XSAVE_MAX. */
+typedef struct Component {
+    uint32_t offset, size;
+    bool aligned; /* to 64 bytes in the compacted format */
+} Component;
+
+/* The host's layout, which KVM's guests have, too. */
+static Component find_component(unsigned i)
+{
+    enum { LEAF = 0xd, ALIGNED = 2 };
+    static const Component avx = {XSAVE_YMM, 256, false};
+    uint32_t size = 0, offset = 0, flags = 0, unused;
+    if (i == 2)
+        return avx;
+    if (__get_cpuid_max(0, NULL) >= LEAF)
+        __cpuid_count(LEAF, i, size, offset, flags, unused);
+    if (!size || offset < XSAVE_SIZE || (uint64_t)offset + size > CPU_XSAVE_MAX)
+        return (Component){0};
+    return (Component){offset, size, flags & ALIGNED};
+}
+
+static uint64_t others(uint64_t mask)
+{
+    return mask & ~(uint64_t)XSTATE_ALL & ~(1ull << COMPONENTS);
+}
+
+/* Where component i of an area that has those of format stands; 0: in the standard format. */
+static uint32_t component_offset(uint64_t format, unsigned i)
+{
+    uint32_t offset = FX_SIZE + HEADER_SIZE;
+    if (!format)
+        return find_component(i).offset;
+    for (unsigned n = 2; n <= i; n++) {
+        Component component = format >> n & 1 ? find_component(n) : (Component){0};
+        offset = component.aligned ? align_up(offset, 64) : offset;
+        if (n < i)
+            offset += component.size;
+    }
+    return offset;
+}
+
+uint64_t fpu_others_in_use(const Cpu *cpu)
+{
+    uint64_t used = 0;
+    for (uint64_t left = others(cpu->xcr0); left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        Component component = find_component(i);
+        if (!all_zero(cpu->xsave + component.offset, component.size))
+            used |= 1ull << i;
+    }
+    return used;
+}
+
+void fpu_set_others(Cpu *cpu, const CpuState *state, uint64_t present)
+{
+    for (uint64_t left = others(present); left; left &= left - 1) {
+        Component component = find_component((unsigned)__builtin_ctzll(left));
+        if (component.offset + component.size <= state->xsave_size)
+            memcpy(cpu->xsave + component.offset, state->xsave + component.offset, component.size);
+    }
+}
+
+static void save_others(Cpu *cpu, const Op *op, uint64_t linear, uint64_t mask, uint64_t format)
+{
+    for (uint64_t left = others(mask); left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        Component component = find_component(i);
+        cpu_write_bytes(cpu, op, linear + component_offset(format, i),
+                        cpu->xsave + component.offset, component.size);
+    }
+}
+
+/* Into area, in the standard format: zeros where a component is not present. */
+static void load_others(Cpu *cpu, const Op *op, uint64_t linear, uint64_t mask, uint64_t present,
+                        uint64_t format, uint8_t *area)
+{
+    for (uint64_t left = others(mask); left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        Component component = find_component(i);
+        if (present >> i & 1)
+            cpu_read_bytes(cpu, op, linear + component_offset(format, i), area + component.offset,
+                           component.size);
+        else
+            memset(area + component.offset, 0, component.size);
+    }
+}
+
+static void take_others(Cpu *cpu, uint64_t mask, const uint8_t *area)
+{
+    for (uint64_t left = others(mask); left; left &= left - 1) {
+        Component component = find_component((unsigned)__builtin_ctzll(left));
+        memcpy(cpu->xsave + component.offset, area + component.offset, component.size);
+    }
+}
+
+/* ---- XSAVE's area ---- */
+
 /* Which components are not as they are initially (XINUSE). */
 static uint64_t in_use(const Cpu *cpu)
 {
@@ -162,16 +268,23 @@ static uint64_t in_use(const Cpu *cpu)
         used |= XSTATE_SSE;
     if (!all_zero(area + XSAVE_YMM, 256))
         used |= XSTATE_AVX;
-    return used;
+    return used | fpu_others_in_use(cpu);
 }
 
-static unsigned area_size(uint64_t components)
+/* Of an area with these components; format: as in component_offset(). */
+static unsigned area_size(uint64_t components, uint64_t format)
 {
-    return components & XSTATE_AVX ? XSAVE_SIZE : FX_SIZE + HEADER_SIZE;
+    unsigned size = FX_SIZE + HEADER_SIZE;
+    for (uint64_t left = components >> 2 << 2; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        size = MAX(size, component_offset(format, i) + find_component(i).size);
+    }
+    return size;
 }
 
 /* Puts the components of mask into the guest's area; mxcsr: that and its mask as well. */
-static void save_components(Cpu *cpu, const Op *op, uint64_t linear, uint64_t mask, bool mxcsr)
+static void save_components(Cpu *cpu, const Op *op, uint64_t linear, uint64_t mask, uint64_t format,
+                            bool mxcsr)
 {
     uint8_t buf[FX_RESERVED];
     if (mask & XSTATE_X87) {
@@ -188,19 +301,20 @@ static void save_components(Cpu *cpu, const Op *op, uint64_t linear, uint64_t ma
         cpu_write_bytes(cpu, op, linear + FX_XMM, cpu->xsave + FX_XMM, 16 * registers(cpu));
     if (mask & XSTATE_AVX)
         cpu_write_bytes(cpu, op, linear + XSAVE_YMM, cpu->xsave + XSAVE_YMM, 16 * registers(cpu));
+    save_others(cpu, op, linear, mask, format);
 }
 
 static const Op *save_standard(Cpu *cpu, const Op *op, bool optimised)
 {
     check_xsave(cpu, op);
     uint64_t mask = requested(cpu);
-    unsigned size = area_size(mask);
+    unsigned size = area_size(mask, 0);
     uint64_t linear = aligned(cpu, op, size, 64, ACCESS_WRITE);
     cpu_probe(cpu, op, linear, size, ACCESS_WRITE);
     fpu_sync(cpu);
     uint64_t used = in_use(cpu);
     uint64_t old = cpu_load64(cpu, op, linear + XSAVE_BV);
-    save_components(cpu, op, linear, optimised ? mask & used : mask,
+    save_components(cpu, op, linear, optimised ? mask & used : mask, 0,
                     mask & (XSTATE_SSE | XSTATE_AVX));
     cpu_store64(cpu, op, linear + XSAVE_BV, (old & ~mask) | (mask & used));
     NEXT(cpu, op);
@@ -221,14 +335,14 @@ const Op *fpu_xsavec(Cpu *cpu, const Op *op)
     uint8_t header[16];
     check_xsave(cpu, op);
     uint64_t mask = requested(cpu);
-    unsigned size = area_size(mask);
+    unsigned size = area_size(mask, mask | COMPACTED);
     uint64_t linear = aligned(cpu, op, size, 64, ACCESS_WRITE);
     cpu_probe(cpu, op, linear, size, ACCESS_WRITE);
     fpu_sync(cpu);
     uint64_t used = in_use(cpu);
     if (fpu_mxcsr(cpu) != MXCSR_DEFAULT)
         used |= XSTATE_SSE;
-    save_components(cpu, op, linear, mask & used, mask & used & XSTATE_SSE);
+    save_components(cpu, op, linear, mask & used, mask | COMPACTED, mask & used & XSTATE_SSE);
     st64_le(header, mask & used);
     st64_le(header + 8, mask | COMPACTED);
     cpu_write_bytes(cpu, op, linear + XSAVE_BV, header, sizeof(header));
@@ -254,7 +368,7 @@ static void check_header(Cpu *cpu, const Op *op, const uint8_t *header)
 /* Op.extra: the compacted format is known. */
 const Op *fpu_xrstor(Cpu *cpu, const Op *op)
 {
-    uint8_t area[XSAVE_SIZE];
+    uint8_t area[CPU_XSAVE_MAX];
     check_xsave(cpu, op);
     uint64_t mask = requested(cpu);
     unsigned count = registers(cpu);
@@ -262,7 +376,8 @@ const Op *fpu_xrstor(Cpu *cpu, const Op *op)
     cpu_read_bytes(cpu, op, linear, area, FX_SIZE + HEADER_SIZE);
     check_header(cpu, op, area + XSAVE_BV);
     uint64_t present = ld64_le(area + XSAVE_BV);
-    bool compacted = ld64_le(area + XSAVE_COMP_BV) & COMPACTED;
+    uint64_t format = ld64_le(area + XSAVE_COMP_BV);
+    bool compacted = format & COMPACTED;
     uint32_t mxcsr = ld32_le(area + FX_MXCSR);
     bool has_mxcsr = mask & (compacted ? XSTATE_SSE : XSTATE_SSE | XSTATE_AVX);
     if (compacted && !(present & XSTATE_SSE))
@@ -273,6 +388,7 @@ const Op *fpu_xrstor(Cpu *cpu, const Op *op)
         aligned(cpu, op, XSAVE_SIZE, 64, ACCESS_READ); /* the segment's limit */
         cpu_read_bytes(cpu, op, linear + XSAVE_YMM, area + XSAVE_YMM, XSAVE_SIZE - XSAVE_YMM);
     }
+    load_others(cpu, op, linear, mask, present, format, area);
     if (mask & present & XSTATE_X87)
         read_x87(cpu, op, area);
     else if (mask & XSTATE_X87)
@@ -287,6 +403,7 @@ const Op *fpu_xrstor(Cpu *cpu, const Op *op)
         memcpy(cpu->xsave + FX_XMM, area + FX_XMM, 16 * count);
     if (mask & XSTATE_AVX)
         memcpy(cpu->xsave + XSAVE_YMM, area + XSAVE_YMM, 16 * count);
+    take_others(cpu, mask, area);
     NEXT(cpu, op);
 }
 

@@ -105,7 +105,8 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear)
 void mmu_memory_changed(Cpu *cpu)
 {
     const Machine *machine = cpu->vcpu->machine;
-    cpu->physical_mask = machine && !machine->a20 ? ~(1ull << 20) : ~0ull;
+    bool gated = machine && !machine->a20 && !cpu->bus.no_a20;
+    cpu->physical_mask = gated ? ~(1ull << 20) : ~0ull;
     walk_flush_windows(cpu);
     cpu_tlb_flush(cpu, true);
 }

@@ -244,6 +244,12 @@ static void run_slowly(Cpu *cpu)
     if (cpu->dr[7] & 0xff)
         code_breakpoints(cpu);
     const Block *block = block_find(cpu);
+    if (cpu->stretch.on && cpu->stretch.started && !cpu->stretch.goes_on) {
+        cpu->budget_start -= cpu->budget;
+        cpu->budget = 0;
+        return;
+    }
+    cpu->stretch.started = true;
     bool steps = (cpu->eflags & EFL_TF) && !(block->flags & (BLOCK_NO_STEP | BLOCK_LOADS_SS));
     bool resumed = cpu->eflags & EFL_RF;
     /* The budget keeps it from going on to another block. */
@@ -273,6 +279,8 @@ static CpuRun loop(Cpu *cpu)
         if (!serve(cpu, &why))
             return why;
         bool shadow = cpu->interrupt_shadow;
+        if (shadow && cpu->stretch.on && cpu->stretch.started)
+            return CPU_RUN_BUDGET;
         cpu->interrupt_shadow = false;
         cpu->hold_debug = false;
         if (G_UNLIKELY(cpu->mode & MODE_SLOW)) {
@@ -299,6 +307,10 @@ static void caught(Cpu *cpu)
         cpu->slow_budget = 0;
     }
     cpu->budget--;
+    if (cpu->stretch.on) {
+        cpu->budget_start -= cpu->budget;
+        cpu->budget = 0;
+    }
     /* block_find() may have been on its way with another mode. */
     if (cpu->mode & MODE_SLOW)
         cpu_mode_changed(cpu);
@@ -311,7 +323,11 @@ static CpuRun run(Cpu *cpu)
         if (!cpu_deliver_fault(cpu))
             return CPU_RUN_TRIPLE;
     }
-    return loop(cpu);
+    CpuRun why = loop(cpu);
+    /* The state goes to somebody else, and it has no place for a trap that is due. */
+    if (cpu->stretch.on && cpu->debug_pending)
+        debug_trap(cpu);
+    return why;
 }
 
 CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)

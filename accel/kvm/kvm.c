@@ -218,6 +218,19 @@ static void read_capabilities(KvmVm *vm)
     vm->max_cpus = (unsigned)CLAMP(max_cpus, 1, 255);
 }
 
+/* Asks for an exit, in all privilege levels, when an instruction cannot be emulated (Linux 5.18).
+ * Older KVMs have one at level 0 only, and an #UD pending. */
+static bool exit_on_failure(KvmVm *vm)
+{
+#ifdef KVM_CAP_EXIT_ON_EMULATION_FAILURE
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
+    return kvm_check(vm->fd, KVM_CAP_EXIT_ON_EMULATION_FAILURE) &&
+           kvm_ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) >= 0;
+#else
+    return false;
+#endif
+}
+
 static KvmVm *vm_new(Machine *machine)
 {
     KvmVm *vm = g_new0(KvmVm, 1);
@@ -233,6 +246,8 @@ static KvmVm *vm_new(Machine *machine)
     pthread_cond_init(&vm->park_changed, NULL);
     pthread_mutex_init(&vm->route_lock, NULL);
     pthread_mutex_init(&vm->msr_lock, NULL);
+    pthread_mutex_init(&vm->rescue_lock, NULL);
+    vm->rescues = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
     machine->engine = vm;
     return vm;
 }
@@ -257,6 +272,8 @@ static void vm_free(KvmVm *vm)
     pthread_cond_destroy(&vm->park_changed);
     pthread_mutex_destroy(&vm->route_lock);
     pthread_mutex_destroy(&vm->msr_lock);
+    pthread_mutex_destroy(&vm->rescue_lock);
+    g_hash_table_destroy(vm->rescues);
     g_free(vm);
 }
 
@@ -276,6 +293,7 @@ static bool vm_init(KvmVm *vm, const EngineConfig *config, GError **error)
     if (size < (int)sizeof(struct kvm_run))
         return fail(error, "KVM does not say how large a CPU's mapping is");
     vm->run_size = (size_t)size;
+    vm->exits_on_failure = exit_on_failure(vm);
     return kvm_cpuid_init(vm, config, error);
 }
 
@@ -341,6 +359,7 @@ static void kvm_cpu_fini(Vcpu *cpu)
     KvmCpu *k = cpu->engine;
     if (cpu->index == 0)
         k->vm->ring = NULL;
+    kvm_rescue_fini(k);
     if (k->run)
         munmap(k->run, k->vm->run_size);
     if (k->fd >= 0)
@@ -355,6 +374,7 @@ static void kvm_describe(Machine *machine, GString *out)
     for (unsigned i = 0; i < machine->cpu_count; i++)
         g_string_append_printf(out, "CPU #%u: %" PRIu64 " exits\n", i,
                                __atomic_load_n(&machine->cpus[i]->exits, __ATOMIC_RELAXED));
+    kvm_rescues_describe(vm, out);
     kvm_slots_describe(vm, out);
 }
 

@@ -89,6 +89,11 @@ typedef struct KvmVm {
     GArray *routes;  /* of KvmRoute */
     bool msi_failed; /* reported already */
     GArray *patches; /* of KvmPatch; all CPUs stopped */
+    /* Instructions that KVM could not execute; rescue_lock. */
+    pthread_mutex_t rescue_lock;
+    GHashTable *rescues; /* mnemonic -> KvmRescued */
+    bool rescue_told;
+    bool exits_on_failure; /* without an #UD that it made up */
     /* Level interrupts whose EOI is outstanding, bit maps of vectors; main lock. */
     uint32_t eoi_waiting[8], eoi_suspect[8];
     Timer eoi_timer;
@@ -117,6 +122,7 @@ typedef struct KvmCpu {
     bool io_pending;   /* the instruction of the last exit completes at the next entry */
     bool fresh;        /* still as KVM created it */
     struct kvm_guest_debug debug; /* what a debugger wants, as KVM knows it */
+    struct KvmRescue *rescue;     /* rescue.c's own; NULL until the first */
 } KvmCpu;
 
 static inline KvmVm *kvm_vm(const Machine *machine)
@@ -174,8 +180,10 @@ void kvm_thread_init(KvmCpu *k);
 void kvm_park(KvmVm *vm);
 void kvm_unpark(KvmVm *vm);
 
-/* rescue.c: KVM gave up on an instruction. */
+/* rescue.c: KVM gave up on an instruction: vmrun's own processor executes it. */
 RunResult kvm_rescue(KvmCpu *k);
+void kvm_rescue_fini(KvmCpu *k);
+void kvm_rescues_describe(KvmVm *vm, GString *out);
 /* Stops the machine with the CPU's registers; why is a sentence. */
 RunResult kvm_give_up(KvmCpu *k, const char *why);
 
@@ -189,9 +197,19 @@ bool kvm_debug_failed_int3(KvmCpu *k);
 bool kvm_pull(Vcpu *cpu, CpuState *state);
 bool kvm_push(Vcpu *cpu, const CpuState *state);
 void kvm_cpu_reset(Vcpu *cpu);
+bool kvm_pull_fpu(KvmCpu *k, CpuState *state);
+bool kvm_push_fpu(KvmCpu *k, const CpuState *state);
+/* What cpu_set_core() takes, of a CPU that runs; pushing what differs from old, and with flush
+ * making KVM drop its translations. */
+bool kvm_pull_core(KvmCpu *k, CpuState *state);
+bool kvm_push_core(KvmCpu *k, const CpuState *state, const CpuState *old, bool flush);
 
 /* msr.c */
 bool kvm_pull_msrs(KvmCpu *k, CpuState *state);
+/* Those that state names; the TSC is not touched. */
+bool kvm_pull_some_msrs(KvmCpu *k, CpuState *state);
+bool kvm_push_some_msrs(KvmCpu *k, const CpuState *state);
+bool kvm_get_tsc(KvmCpu *k, uint64_t *tsc);
 bool kvm_push_msrs(KvmCpu *k, const CpuState *state);
 void kvm_reset_msrs(KvmCpu *k, CpuState *state);
 

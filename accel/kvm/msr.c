@@ -101,7 +101,7 @@ static struct kvm_msrs *buffer_new(unsigned count)
     return g_malloc0(sizeof(struct kvm_msrs) + count * sizeof(struct kvm_msr_entry));
 }
 
-static bool get_tsc(KvmCpu *k, uint64_t *tsc)
+bool kvm_get_tsc(KvmCpu *k, uint64_t *tsc)
 {
     g_autofree struct kvm_msrs *one = buffer_new(1);
     one->nmsrs = 1;
@@ -115,7 +115,7 @@ bool kvm_pull_msrs(KvmCpu *k, CpuState *state)
 {
     KvmVm *vm = k->vm;
     g_autofree struct kvm_msrs *buffer = buffer_new(CPU_MSRS_MAX);
-    bool ok = get_tsc(k, &state->tsc);
+    bool ok = kvm_get_tsc(k, &state->tsc);
     pthread_mutex_lock(&vm->msr_lock);
     list_msrs(vm);
     for (;;) {
@@ -136,6 +136,26 @@ bool kvm_pull_msrs(KvmCpu *k, CpuState *state)
     return ok;
 }
 
+bool kvm_pull_some_msrs(KvmCpu *k, CpuState *state)
+{
+    g_autofree struct kvm_msrs *buffer = buffer_new(state->msr_count);
+    unsigned kept = 0, next = 0;
+    while (next < state->msr_count) {
+        buffer->nmsrs = state->msr_count - next;
+        for (unsigned i = 0; i < buffer->nmsrs; i++)
+            buffer->entries[i].index = state->msrs[next + i].index;
+        int done = kvm_ioctl(k->fd, KVM_GET_MSRS, buffer);
+        if (done < 0)
+            return false;
+        for (unsigned i = 0; i < (unsigned)done; i++)
+            state->msrs[kept++] = (CpuMsr){buffer->entries[i].index, buffer->entries[i].data};
+        /* What KVM does not have is left out. */
+        next += (unsigned)done + 1;
+    }
+    state->msr_count = kept;
+    return true;
+}
+
 static void report_refused(const CpuMsr *msr)
 {
     static GHashTable *reported;
@@ -149,15 +169,9 @@ static void report_refused(const CpuMsr *msr)
     g_mutex_unlock(&lock);
 }
 
-/* The TSC goes first: the deadline of the APIC timer counts by it. */
-bool kvm_push_msrs(KvmCpu *k, const CpuState *state)
+static bool push_list(KvmCpu *k, const CpuMsr *msrs, unsigned total)
 {
-    unsigned count = MIN(state->msr_count, CPU_MSRS_MAX), next = 0;
-    g_autofree CpuMsr *msrs = g_new(CpuMsr, count + 1);
-    unsigned total = 0;
-    msrs[total++] = (CpuMsr){MSR_TSC, state->tsc};
-    for (unsigned i = 0; i < count; i++)
-        msrs[total++] = state->msrs[i];
+    unsigned next = 0;
     g_autofree struct kvm_msrs *buffer = buffer_new(total);
     while (next < total) {
         buffer->nmsrs = total - next;
@@ -172,6 +186,21 @@ bool kvm_push_msrs(KvmCpu *k, const CpuState *state)
             report_refused(&msrs[next++]);
     }
     return true;
+}
+
+/* The TSC goes first: the deadline of the APIC timer counts by it. */
+bool kvm_push_msrs(KvmCpu *k, const CpuState *state)
+{
+    unsigned count = MIN(state->msr_count, CPU_MSRS_MAX);
+    g_autofree CpuMsr *msrs = g_new(CpuMsr, count + 1);
+    msrs[0] = (CpuMsr){MSR_TSC, state->tsc};
+    memcpy(msrs + 1, state->msrs, count * sizeof(*msrs));
+    return push_list(k, msrs, count + 1);
+}
+
+bool kvm_push_some_msrs(KvmCpu *k, const CpuState *state)
+{
+    return push_list(k, state->msrs, state->msr_count);
 }
 
 static uint64_t reset_value(uint32_t index)

@@ -140,6 +140,8 @@ static RunResult on_internal_error(KvmCpu *k)
     uint32_t cause = k->run->internal.suberror;
     if (cause == KVM_INTERNAL_ERROR_EMULATION)
         return kvm_debug_failed_int3(k) ? RUN_DEBUG : kvm_rescue(k);
+    if (cause == KVM_INTERNAL_ERROR_DELIVERY_EV)
+        return kvm_rescue(k);
     g_autofree char *why =
         g_strdup_printf("KVM reports an internal error: %s (%u)",
                         cause < G_N_ELEMENTS(causes) ? causes[cause] : "of an unknown kind", cause);

@@ -64,9 +64,9 @@ static void pull_sregs(CpuState *state, const struct kvm_sregs *sregs)
     state->apic_base = sregs->apic_base;
 }
 
-static bool push_sregs(KvmCpu *k, const CpuState *state)
+static void fill_sregs(struct kvm_sregs *sregs, const CpuState *state)
 {
-    struct kvm_sregs sregs = {
+    *sregs = (struct kvm_sregs){
         .gdt = {.base = state->gdt_base, .limit = state->gdt_limit},
         .idt = {.base = state->idt_base, .limit = state->idt_limit},
         .cr0 = state->cr0,
@@ -77,12 +77,18 @@ static bool push_sregs(KvmCpu *k, const CpuState *state)
         .efer = state->efer,
         .apic_base = state->apic_base,
     };
-    struct kvm_segment *segments[SEG_COUNT] = {&sregs.es, &sregs.cs, &sregs.ss,
-                                               &sregs.ds, &sregs.fs, &sregs.gs};
+    struct kvm_segment *segments[SEG_COUNT] = {&sregs->es, &sregs->cs, &sregs->ss,
+                                               &sregs->ds, &sregs->fs, &sregs->gs};
     for (unsigned i = 0; i < SEG_COUNT; i++)
         push_segment(segments[i], &state->seg[i]);
-    push_segment(&sregs.ldt, &state->ldt);
-    push_segment(&sregs.tr, &state->tr);
+    push_segment(&sregs->ldt, &state->ldt);
+    push_segment(&sregs->tr, &state->tr);
+}
+
+static bool push_sregs(KvmCpu *k, const CpuState *state)
+{
+    struct kvm_sregs sregs;
+    fill_sregs(&sregs, state);
     if (state->interrupt_pending && !state->interrupt_soft)
         sregs.interrupt_bitmap[state->interrupt_vector / 64] |= 1ULL
                                                                 << state->interrupt_vector % 64;
@@ -134,7 +140,7 @@ enum {
     XSTATE_LEGACY = 3, /* x87 and SSE */
 };
 
-static bool pull_fpu(KvmCpu *k, CpuState *state)
+bool kvm_pull_fpu(KvmCpu *k, CpuState *state)
 {
     struct kvm_xsave xsave;
     struct kvm_xcrs xcrs = {0};
@@ -154,7 +160,7 @@ static bool pull_fpu(KvmCpu *k, CpuState *state)
     return true;
 }
 
-static bool push_fpu(KvmCpu *k, const CpuState *state)
+bool kvm_push_fpu(KvmCpu *k, const CpuState *state)
 {
     struct kvm_xsave xsave = {0};
     struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = state->xcr0}}};
@@ -188,16 +194,30 @@ static void push_debugregs(KvmCpu *k, const CpuState *state)
 
 /* ---- Events and run state ---- */
 
-static bool pull_events(KvmCpu *k, CpuState *state)
+static bool pull_run_state(KvmCpu *k, CpuState *state)
 {
-    struct kvm_vcpu_events events = {0};
     struct kvm_mp_state mp;
-    if (kvm_ioctl(k->fd, KVM_GET_MP_STATE, &mp) < 0 ||
-        kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+    if (kvm_ioctl(k->fd, KVM_GET_MP_STATE, &mp) < 0)
         return false;
     state->halted = mp.mp_state == KVM_MP_STATE_HALTED;
     state->waiting_sipi =
         mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+    return true;
+}
+
+static bool push_run_state(KvmCpu *k, const CpuState *state)
+{
+    struct kvm_mp_state mp = {.mp_state = state->waiting_sipi ? KVM_MP_STATE_INIT_RECEIVED
+                                          : state->halted     ? KVM_MP_STATE_HALTED
+                                                              : KVM_MP_STATE_RUNNABLE};
+    return kvm_ioctl(k->fd, KVM_SET_MP_STATE, &mp) >= 0;
+}
+
+static bool pull_events(KvmCpu *k, CpuState *state)
+{
+    struct kvm_vcpu_events events = {0};
+    if (kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+        return false;
     state->exception_pending = events.exception.injected || events.exception.pending;
     state->exception_vector = events.exception.nr;
     state->exception_has_error = events.exception.has_error_code;
@@ -230,11 +250,7 @@ static bool push_events(KvmCpu *k, const CpuState *state)
         events.flags |= KVM_VCPUEVENT_VALID_SMM;
         events.smi.smm = state->smm;
     }
-    struct kvm_mp_state mp = {.mp_state = state->waiting_sipi ? KVM_MP_STATE_INIT_RECEIVED
-                                          : state->halted     ? KVM_MP_STATE_HALTED
-                                                              : KVM_MP_STATE_RUNNABLE};
-    return kvm_ioctl(k->fd, KVM_SET_VCPU_EVENTS, &events) >= 0 &&
-           kvm_ioctl(k->fd, KVM_SET_MP_STATE, &mp) >= 0;
+    return kvm_ioctl(k->fd, KVM_SET_VCPU_EVENTS, &events) >= 0;
 }
 
 /* ---- The whole ---- */
@@ -251,7 +267,8 @@ bool kvm_pull(Vcpu *cpu, CpuState *state)
         return false;
     pull_regs(state, &regs);
     pull_sregs(state, &sregs);
-    if (!pull_events(k, state) || !pull_fpu(k, state) || !kvm_pull_msrs(k, state))
+    if (!pull_run_state(k, state) || !pull_events(k, state) || !kvm_pull_fpu(k, state) ||
+        !kvm_pull_msrs(k, state))
         return false;
     pull_debugregs(k, state);
     state->apic_valid = kvm_ioctl(k->fd, KVM_GET_LAPIC, &lapic) >= 0;
@@ -270,10 +287,61 @@ bool kvm_push(Vcpu *cpu, const CpuState *state)
     memcpy(lapic.regs, state->apic, sizeof(lapic.regs));
     if (state->apic_valid && kvm_ioctl(k->fd, KVM_SET_LAPIC, &lapic) < 0)
         return false;
-    if (!push_regs(k, state) || !push_fpu(k, state) || !kvm_push_msrs(k, state))
+    if (!push_regs(k, state) || !kvm_push_fpu(k, state) || !kvm_push_msrs(k, state))
         return false;
     push_debugregs(k, state);
-    return push_events(k, state);
+    return push_events(k, state) && push_run_state(k, state);
+}
+
+/* ---- What a rescue needs ---- */
+
+bool kvm_pull_core(KvmCpu *k, CpuState *state)
+{
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    if (kvm_ioctl(k->fd, KVM_GET_REGS, &regs) < 0 || kvm_ioctl(k->fd, KVM_GET_SREGS, &sregs) < 0 ||
+        !pull_events(k, state))
+        return false;
+    pull_regs(state, &regs);
+    pull_sregs(state, &sregs);
+    pull_debugregs(k, state);
+    state->halted = state->waiting_sipi = false;
+    return true;
+}
+
+/* Events as KVM has them are not as they were if there were any: setting registers drops some. */
+static bool same_events(const CpuState *a, const CpuState *b)
+{
+    return !a->exception_pending && !a->interrupt_pending && !b->exception_pending &&
+           !b->interrupt_pending && a->interrupt_shadow == b->interrupt_shadow &&
+           a->nmi_masked == b->nmi_masked && a->smm == b->smm;
+}
+
+static bool push_changed_sregs(KvmCpu *k, const CpuState *state, const CpuState *old, bool flush)
+{
+    enum { CR4_PGE = 1 << 7 };
+    struct kvm_sregs before, after;
+    fill_sregs(&before, old);
+    fill_sregs(&after, state);
+    if (flush) {
+        /* Another CR4 makes KVM drop its translations. */
+        before = after;
+        before.cr4 ^= CR4_PGE;
+        if (kvm_ioctl(k->fd, KVM_SET_SREGS, &before) < 0)
+            return false;
+    }
+    return !memcmp(&before, &after, sizeof(after)) || kvm_ioctl(k->fd, KVM_SET_SREGS, &after) >= 0;
+}
+
+bool kvm_push_core(KvmCpu *k, const CpuState *state, const CpuState *old, bool flush)
+{
+    if (!push_changed_sregs(k, state, old, flush) || !push_regs(k, state))
+        return false;
+    if (memcmp(state->dr, old->dr, sizeof(state->dr)))
+        push_debugregs(k, state);
+    if (!same_events(state, old) && !push_events(k, state))
+        return false;
+    return !state->halted || push_run_state(k, state);
 }
 
 /* A CPU that has not run yet is as KVM made it, all but its signature in RDX. */

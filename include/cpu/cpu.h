@@ -15,6 +15,9 @@
 
 typedef struct Cpu Cpu;
 
+/* Parts of a CpuState that most instructions have no use for. */
+typedef enum { CPU_PART_FPU, CPU_PART_MSRS } CpuPart;
+
 /* What the interpreter asks of its engine.  Called from the CPU's thread, without the main lock. */
 typedef struct CpuBus {
     /* The next interrupt vector to deliver (acknowledged), or -1.  Called with interrupts open when
@@ -29,6 +32,10 @@ typedef struct CpuBus {
     /* The guest's TSC now (the engine offsets the host's), and setting it. */
     uint64_t (*read_tsc)(Vcpu *vcpu);
     void (*write_tsc)(Vcpu *vcpu, uint64_t value);
+    /* In cpu_rescue(): before the first instruction that uses the FPU or MSRs.  The engine calls
+     * cpu_set_fpu() or cpu_set_msrs().  Engines that do not call cpu_rescue() leave it NULL. */
+    void (*fetch)(Vcpu *vcpu, CpuPart part);
+    bool no_a20; /* the engine has no A20 gate */
 } CpuBus;
 
 typedef enum {
@@ -48,6 +55,32 @@ void cpu_reset(Cpu *cpu, bool init);
 /* Runs until an exit or about `budget` instructions.  rescue: at least one, at most `budget`, and
  * pending interrupts are left alone. */
 CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue);
+
+/* What cpu_rescue() did. */
+typedef struct CpuRescue {
+    CpuRun end;
+    uint64_t instructions; /* at least one */
+    const char *name;      /* the first one's mnemonic; a constant */
+    bool undefined;        /* it raised #UD because the interpreter does not have it */
+    bool flushed;          /* translations were dropped: so must be those of the state's owner */
+} CpuRescue;
+/* Runs the instruction that another engine cannot execute, on a state that was set by
+ * cpu_set_core(), and goes on as long as there are more of its kind: floating point and SIMD, with
+ * not too much between them, and that neither stores to memory nor changes the system.  (An engine
+ * with shadow page tables has to see every store that may be to one.)  Requests and interrupts are
+ * left alone; most is a limit of instructions.  CPU's thread. */
+void cpu_rescue(Cpu *cpu, uint64_t most, CpuRescue *did);
+/* The state without FPU, MSRs, TSC, NMI, CR8 and the local APIC; events that are pending in it are
+ * delivered.  cpu_get_core() leaves the other fields of *state as they are. */
+void cpu_set_core(Cpu *cpu, const CpuState *state);
+void cpu_get_core(const Cpu *cpu, CpuState *state);
+/* xsave and xcr0. */
+void cpu_set_fpu(Cpu *cpu, const CpuState *state);
+void cpu_get_fpu(Cpu *cpu, CpuState *state);
+/* MSRs by number: those of *state only. */
+void cpu_set_msrs(Cpu *cpu, const CpuState *state);
+void cpu_get_msrs(Cpu *cpu, CpuState *state);
+
 void cpu_get_state(Cpu *cpu, CpuState *state);
 void cpu_set_state(Cpu *cpu, const CpuState *state);
 /* Memory's layout changed (view_changed), or A20: translations are dropped before the next

@@ -36,7 +36,7 @@ struct TestGuest {
  * CS base 0xffff0000). */
 #define GUEST_CODE(name, text)                                                                     \
     extern const uint8_t guest_##name[], guest_##name##_end[];                                     \
-    __asm__(".pushsection .rodata\n.code16\nguest_" #name ":\n" text "\nguest_" #name              \
+    __asm__(".pushsection .rodata\n.balign 16\n.code16\nguest_" #name ":\n" text "\nguest_" #name  \
             "_end:\n.code64\n.popsection\n")
 #define GUEST(name) guest_##name, (size_t)(guest_##name##_end - guest_##name)
 

@@ -250,31 +250,6 @@ static void test_no_reboot(void)
     guest_free(guest);
 }
 
-/* ---- What KVM cannot execute ---- */
-
-/* Code in device memory. */
-GUEST_CODE(astray, "ljmp $0xd000, $0\n");
-
-static bool has_failed(TestGuest *guest)
-{
-    return guest->machine->status == MACHINE_INTERNAL_ERROR;
-}
-
-static void test_internal_error(void)
-{
-    if (g_test_subprocess()) {
-        TestGuest *guest = guest_new(1, NULL, GUEST(astray));
-        machine_start(guest->machine, true);
-        guest_wait(guest, has_failed);
-        guest_free(guest);
-        return;
-    }
-    g_test_trap_subprocess(NULL, 20 * G_USEC_PER_SEC, G_TEST_SUBPROCESS_DEFAULT);
-    g_test_trap_assert_passed();
-    g_test_trap_assert_stderr(
-        "*CPU 0 stopped at d000:0*cannot execute*EAX=*EIP=00000000*CS =d000*");
-}
-
 /* ---- Memory slots under running CPUs ---- */
 
 /* CPU 0 asks for a change of the layout again and again; CPU 1 executes and reads memory that stays
@@ -559,7 +534,6 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/reset", test_reset);
     g_test_add_func("/kvm/triple-fault", test_triple_fault);
     g_test_add_func("/kvm/no-reboot", test_no_reboot);
-    g_test_add_func("/kvm/internal-error", test_internal_error);
     g_test_add_func("/kvm/layout", test_layout);
     g_test_add_func("/kvm/dirty-log", test_dirty_log);
     g_test_add_func("/kvm/doorbell", test_doorbell);
