@@ -25,6 +25,7 @@ typedef struct VmConfig {
 
     GPtrArray *drives;  /* of Options: -drive's keys, as -hda and the like set them too */
     GPtrArray *devices; /* of Options: -device */
+    GPtrArray *objects; /* of Options: -object, type and keys checked */
     bool snapshot;
 
     GPtrArray *chardevs;            /* of Options: -chardev */
@@ -90,6 +91,7 @@ CliHandler cli_boot, cli_kernel, cli_initrd, cli_append, cli_bios, cli_firmware_
 CliHandler cli_smbios, cli_fw_cfg;                                     /* cli_tables.c */
 CliHandler cli_display, cli_full_screen, cli_nographic, cli_serial, cli_parallel, cli_monitor,
     cli_chardev, cli_mon, cli_debugcon, cli_keyboard, cli_network; /* cli_ports.c */
+CliHandler cli_object;                                             /* cli_object.c */
 CliHandler cli_paused, cli_no_reboot, cli_no_shutdown, cli_action, cli_pid_file, cli_daemonize,
     cli_log, cli_log_file, cli_gdb, cli_qtest, cli_qtest_log, cli_no_user_config, cli_nodefaults,
     cli_version, cli_help; /* cli_process.c */

@@ -98,7 +98,8 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
     process_watch_signals(machine);
     machine_add_status_listener(machine, status_changed, NULL);
 
-    return drives_open(config, error) && ports_open(config, error) &&
+    return objects_create(config, OBJECT_EARLY, error) && drives_open(config, error) &&
+           ports_open(config, error) && objects_create(config, OBJECT_LATE, error) &&
            engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
            engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
            (!config->gdb || gdb_open(machine, config->gdb, error));
@@ -128,6 +129,7 @@ static void tear_down(Machine *machine)
     monitors_close();
     machine_free(machine);
     blk_close_all();
+    objects_free();
     chr_close_all();
     process_end();
 }

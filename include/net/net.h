@@ -85,6 +85,13 @@ typedef struct NetTap {
 void net_add_tap(NetEnd *end, NetTap *tap);
 void net_remove_tap(NetEnd *end, NetTap *tap);
 
+/* filter-dump: writes what passes an end to a pcap file (link type Ethernet, times of the host),
+ * each frame cut to maxlen bytes, until the end is closed or net_dump_close().  A file that cannot
+ * be written on (full, a pipe whose reader is slow) ends the dump with a warning. */
+typedef struct NetDump NetDump;
+NetDump *net_dump_open(NetEnd *end, const char *path, uint32_t maxlen, GError **error);
+void net_dump_close(NetDump *dump);
+
 /* ---- For the command line and the monitor ---- */
 
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,

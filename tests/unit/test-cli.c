@@ -70,6 +70,11 @@ static const struct {
     {"-usb", {"-usb", "does not have it yet"}},
     {"-curses", {"-curses", "-display curses"}},
     {"-k de", {"-k de", "by their place"}},
+    {"-object", {"-object", "argument is missing"}},
+    {"-object filter-dmp,id=a", {"-object", "filter-dmp", "did you mean 'filter-dump'?"}},
+    {"-object id=a", {"-object", "there are: filter-dump"}},
+    {"-object filter-dump,file=x,netdev=n", {"-object", "id= is missing"}},
+    {"-object filter-dump,id=a,fle=x", {"-object", "'fle'", "did you mean 'file'?"}},
     {"-nic user", {"-nic user", "-nic none works"}},
     {"-net nic", {"-net nic", "-net none works"}},
 

@@ -2,7 +2,9 @@
 /* Ends: names, who hears what, refused frames, links, taps. */
 #include "net/net.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct Peer {
     NetEnd end;
@@ -238,6 +240,71 @@ static void test_taps(void)
     g_string_free(seen.text, TRUE);
 }
 
+/* ---- filter-dump ---- */
+
+static uint32_t word(const char *file, size_t at)
+{
+    uint32_t value;
+    memcpy(&value, file + at, 4);
+    return value;
+}
+
+static void test_dump(void)
+{
+    Peer a, b;
+    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "vmrun-dump-XXXXXX", NULL);
+    g_autofree char *file = NULL;
+    gsize size;
+
+    close(g_mkstemp(path));
+    start(&a, &b);
+    NetDump *dump = net_dump_open(&b.end, path, 4, NULL);
+    g_assert_nonnull(dump);
+    b.answer = true;
+    struct iovec iov[2] = {{(void *)"ab", 2}, {(void *)"cdef", 4}};
+    net_send(&a.end, iov, 2);
+    a.full = true;
+    b.answer = false;
+    net_send_buf(&b.end, "refused", 7);
+    a.full = false;
+    net_send_buf(&b.end, "x", 1);
+    net_dump_close(dump);
+    net_send_buf(&b.end, "unseen", 6);
+    stop(&a, &b);
+
+    g_assert_true(g_file_get_contents(path, &file, &size, NULL));
+    g_assert_cmpuint(size, ==, 24 + (16 + 4) * 2 + 16 + 1);
+    g_assert_cmphex(word(file, 0), ==, 0xa1b2c3d4);
+    g_assert_cmpuint(word(file, 4), ==, 2 | 4 << 16);
+    g_assert_cmpuint(word(file, 16), ==, 4); /* snaplen */
+    g_assert_cmpuint(word(file, 20), ==, 1); /* Ethernet */
+    g_assert_cmpuint(word(file, 24 + 8), ==, 4);
+    g_assert_cmpuint(word(file, 24 + 12), ==, 6);
+    g_assert_cmpmem(file + 24 + 16, 4, "abcd", 4);
+    g_assert_cmpmem(file + 44 + 16, 4, "answ", 4);
+    g_assert_cmpuint(word(file, 64 + 8), ==, 1);
+    g_assert_cmpint(file[64 + 16], ==, 'x');
+    g_unlink(path);
+}
+
+/* A full disk, and an end that is closed before its dump. */
+static void test_dump_ends(void)
+{
+    Peer a, b;
+    g_autoptr(GError) error = NULL;
+
+    start(&a, &b);
+    g_assert_null(net_dump_open(&b.end, "/nowhere/at/all", 100, &error));
+    g_assert_cmpstr(error->message, ==, "file=/nowhere/at/all: No such file or directory");
+    g_clear_error(&error);
+    g_assert_null(net_dump_open(&b.end, "/dev/full", 100, &error));
+    g_assert_nonnull(strstr(error->message, "No space"));
+    NetDump *dump = net_dump_open(&b.end, "/dev/null", 100, NULL);
+    net_send_buf(&a.end, "x", 1);
+    stop(&a, &b);
+    net_dump_close(dump);
+}
+
 static void test_mac(void)
 {
     uint8_t a[6], b[6], c[6];
@@ -260,6 +327,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net/refusal", test_refusal);
     g_test_add_func("/net/link", test_link);
     g_test_add_func("/net/taps", test_taps);
+    g_test_add_func("/net/dump", test_dump);
+    g_test_add_func("/net/dump-ends", test_dump_ends);
     g_test_add_func("/net/mac", test_mac);
     return g_test_run();
 }
