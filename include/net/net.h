@@ -94,6 +94,11 @@ void net_dump_close(NetDump *dump);
 
 /* ---- For the command line and the monitor ---- */
 
+/* The types of -netdev, NULL-terminated, and their forms for -netdev help. */
+const char *const *net_types(void);
+void net_describe_types(GString *out);
+/* Checks type and keys, not values. */
+bool net_check(const Options *opts, GError **error);
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,
  * dgram, stream, hubport.  NULL with an error that names the option. */
 NetEnd *net_open(const Options *opts, GError **error);
