@@ -6,6 +6,7 @@
 
 #include "accel/engine.h"
 #include "monitor/gdb.h"
+#include "net/net.h"
 #include "run.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -99,8 +100,9 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
     machine_add_status_listener(machine, status_changed, NULL);
 
     return objects_create(config, OBJECT_EARLY, error) && drives_open(config, error) &&
-           ports_open(config, error) && objects_create(config, OBJECT_LATE, error) &&
-           engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
+           ports_open(config, error) && nets_open(config, error) &&
+           objects_create(config, OBJECT_LATE, error) && engine_start(config, machine, error) &&
+           pc_create(machine, &config->board, error) &&
            engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
            (!config->gdb || gdb_open(machine, config->gdb, error));
 }
@@ -109,6 +111,7 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
 static bool show(const VmConfig *config, Machine *machine, GError **error)
 {
     announce(config, machine);
+    nets_announce();
     return ui_start(machine, &config->ui, error);
 }
 
@@ -130,6 +133,7 @@ static void tear_down(Machine *machine)
     machine_free(machine);
     blk_close_all();
     objects_free();
+    net_close_all();
     chr_close_all();
     process_end();
 }

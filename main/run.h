@@ -65,6 +65,14 @@ bool ports_open(VmConfig *config, GError **error);
 bool monitors_open(VmConfig *config, Machine *machine, GError **error);
 void monitors_close(void);
 
+/* ---- nets.c ---- */
+
+/* Opens -netdev, -nic, -net and -p, and puts their cards into config->board, each card with an
+ * address.  After drives_open() and ports_open(). */
+bool nets_open(VmConfig *config, GError **error);
+/* Tells of forwards, and of cards and networks that are alone. */
+void nets_announce(void);
+
 /* ---- engine.c ---- */
 
 /* Chooses an engine by -accel and brings up the CPUs. */

@@ -13,7 +13,8 @@ typedef struct NetType {
     NetEnd *(*open)(const char *id, const Options *opts, GError **error);
 } NetType;
 
-extern const NetType net_type_user;
+extern const NetType net_type_user, net_type_tap, net_type_bridge, net_type_socket, net_type_stream,
+    net_type_dgram, net_type_hubport;
 
 /* "WHERE: key=value: WHAT"; returns NULL. */
 void *net_fail_value(const Options *opts, const char *key, const char *what, GError **error);

@@ -6,7 +6,8 @@
 #include "util/error.h"
 
 static const NetType *const types[] = {
-    &net_type_user,
+    &net_type_user,   &net_type_tap,   &net_type_bridge,  &net_type_socket,
+    &net_type_stream, &net_type_dgram, &net_type_hubport,
 };
 
 void *net_fail_value(const Options *opts, const char *key, const char *what, GError **error)
@@ -30,13 +31,26 @@ void net_describe_types(GString *out)
         g_string_append_printf(out, "  %s,id=ID%s\n", types[i]->name, types[i]->help);
 }
 
+static const NetType *type_named(const char *name)
+{
+    for (unsigned i = 0; name && i < G_N_ELEMENTS(types); i++)
+        if (!strcmp(types[i]->name, name))
+            return types[i];
+    return NULL;
+}
+
+const char *const *net_type_keys(const char *name)
+{
+    const NetType *type = type_named(name);
+    return type ? type->keys : NULL;
+}
+
 static const NetType *find_type(const Options *opts, GError **error)
 {
     const char *name = options_get(opts, "type"), *where = options_where(opts);
 
-    for (unsigned i = 0; name && i < G_N_ELEMENTS(types); i++)
-        if (!strcmp(types[i]->name, name))
-            return types[i];
+    if (type_named(name))
+        return type_named(name);
     g_autofree char *all = g_strjoinv(", ", (char **)net_types());
     const char *nearest = name ? nearest_word(name, net_types()) : NULL;
     if (!name)

@@ -97,6 +97,8 @@ void net_dump_close(NetDump *dump);
 /* The types of -netdev, NULL-terminated, and their forms for -netdev help. */
 const char *const *net_types(void);
 void net_describe_types(GString *out);
+/* A type's keys besides type and id, NULL-terminated; NULL: there is no such type. */
+const char *const *net_type_keys(const char *type);
 /* Checks type and keys, not values. */
 bool net_check(const Options *opts, GError **error);
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,

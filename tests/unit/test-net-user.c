@@ -490,7 +490,6 @@ static void test_hostfwd(void)
 typedef struct Pump {
     int fd;
     size_t sent;
-    bool blocked;
 } Pump;
 
 /* Writes until the host's socket takes no more. */
@@ -498,8 +497,8 @@ static bool pump_blocked(void *opaque)
 {
     static const char block[65536];
     Pump *pump = opaque;
-    ssize_t n = write(pump->fd, block, sizeof(block));
-    if (n > 0)
+    ssize_t n;
+    while ((n = write(pump->fd, block, sizeof(block))) > 0)
         pump->sent += (size_t)n;
     return n < 0 && errno == EAGAIN;
 }
