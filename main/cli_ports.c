@@ -120,11 +120,3 @@ bool cli_keyboard(VmConfig *config, const CliOption *option, const char *arg, GE
     return fail(error, "-k %s: keys go to the guest by their place, so set the layout in the guest",
                 arg);
 }
-
-bool cli_network(VmConfig *config, const CliOption *option, const char *arg, GError **error)
-{
-    if (!strcmp(arg, "none"))
-        return true;
-    return fail(error, "-%s %s: vmrun does not have network cards yet; -%s none works",
-                option->name, arg, option->name);
-}

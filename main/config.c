@@ -23,6 +23,10 @@ VmConfig *config_new(void)
     config->accels = g_ptr_array_new_with_free_func(free_options);
     config->drives = g_ptr_array_new_with_free_func(free_options);
     config->devices = g_ptr_array_new_with_free_func(free_options);
+    config->netdevs = g_ptr_array_new_with_free_func(free_options);
+    config->nics = g_ptr_array_new_with_free_func(free_options);
+    config->port_forwards = g_ptr_array_new_with_free_func(g_free);
+    config->objects = g_ptr_array_new_with_free_func(free_options);
     config->chardevs = g_ptr_array_new_with_free_func(free_options);
     config->serials = g_ptr_array_new();
     config->parallels = g_ptr_array_new();
@@ -57,6 +61,10 @@ void config_free(VmConfig *config)
     g_ptr_array_free(config->accels, TRUE);
     g_ptr_array_free(config->drives, TRUE);
     g_ptr_array_free(config->devices, TRUE);
+    g_ptr_array_free(config->netdevs, TRUE);
+    g_ptr_array_free(config->nics, TRUE);
+    g_ptr_array_free(config->port_forwards, TRUE);
+    g_ptr_array_free(config->objects, TRUE);
     g_ptr_array_free(config->chardevs, TRUE);
     g_ptr_array_free(config->serials, TRUE);
     g_ptr_array_free(config->parallels, TRUE);

@@ -23,8 +23,13 @@ typedef struct VmConfig {
     const char *cpu_model; /* NULL: the engine's default */
     GPtrArray *accels;     /* of Options with key "accel", tried in order; empty: choose */
 
-    GPtrArray *drives;  /* of Options: -drive's keys, as -hda and the like set them too */
-    GPtrArray *devices; /* of Options: -device */
+    GPtrArray *drives;        /* of Options: -drive's keys, as -hda and the like set them too */
+    GPtrArray *devices;       /* of Options: -device */
+    GPtrArray *netdevs;       /* of Options: -netdev's keys, as -nic and -net set them too */
+    GPtrArray *nics;          /* of Options: as -device's, from -nic and -net */
+    GPtrArray *port_forwards; /* of char *, owned: rules of -p */
+    bool net_chosen;          /* -nic or -net */
+    GPtrArray *objects;       /* of Options: -object, type and keys checked */
     bool snapshot;
 
     GPtrArray *chardevs;            /* of Options: -chardev */
@@ -89,7 +94,9 @@ CliHandler cli_boot, cli_kernel, cli_initrd, cli_append, cli_bios, cli_firmware_
     cli_rtc, cli_no_acpi, cli_no_hpet, cli_name, cli_uuid, cli_device; /* cli_board.c */
 CliHandler cli_smbios, cli_fw_cfg;                                     /* cli_tables.c */
 CliHandler cli_display, cli_full_screen, cli_nographic, cli_serial, cli_parallel, cli_monitor,
-    cli_chardev, cli_mon, cli_debugcon, cli_keyboard, cli_network; /* cli_ports.c */
+    cli_chardev, cli_mon, cli_debugcon, cli_keyboard;      /* cli_ports.c */
+CliHandler cli_nic, cli_net, cli_netdev, cli_port_forward; /* cli_net.c */
+CliHandler cli_object;                                     /* cli_object.c */
 CliHandler cli_paused, cli_no_reboot, cli_no_shutdown, cli_action, cli_pid_file, cli_daemonize,
     cli_log, cli_log_file, cli_gdb, cli_qtest, cli_qtest_log, cli_no_user_config, cli_nodefaults,
     cli_version, cli_help; /* cli_process.c */
@@ -100,5 +107,14 @@ bool cli_fail_if_missing(const CliOption *option, const char *word, const char *
 /* "-X: there is no WHAT 'word'; did you mean ...", with all words listed if none is near. */
 bool cli_fail_word(const CliOption *option, const char *what, const char *word,
                    const char *const *words, GError **error);
+
+/* ---- Networks (main/cli_net.c) ---- */
+
+/* A driver of -device that is a network card. */
+bool cli_is_nic(const char *driver);
+/* options' key, if it is there, is an address that a card can have. */
+bool cli_check_mac(const Options *options, const char *key, GError **error);
+/* Adds the card and the network that a PC has where nothing is said. */
+bool cli_default_net(VmConfig *config, GError **error);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "accel/engine.h"
 #include "monitor/gdb.h"
+#include "net/net.h"
 #include "run.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -98,8 +99,10 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
     process_watch_signals(machine);
     machine_add_status_listener(machine, status_changed, NULL);
 
-    return drives_open(config, error) && ports_open(config, error) &&
-           engine_start(config, machine, error) && pc_create(machine, &config->board, error) &&
+    return objects_create(config, OBJECT_EARLY, error) && drives_open(config, error) &&
+           ports_open(config, error) && nets_open(config, error) &&
+           objects_create(config, OBJECT_LATE, error) && engine_start(config, machine, error) &&
+           pc_create(machine, &config->board, error) &&
            engine_serve_qtest(config, machine, error) && monitors_open(config, machine, error) &&
            (!config->gdb || gdb_open(machine, config->gdb, error));
 }
@@ -108,6 +111,7 @@ static bool build(VmConfig *config, Machine *machine, GError **error)
 static bool show(const VmConfig *config, Machine *machine, GError **error)
 {
     announce(config, machine);
+    nets_announce();
     return ui_start(machine, &config->ui, error);
 }
 
@@ -128,6 +132,8 @@ static void tear_down(Machine *machine)
     monitors_close();
     machine_free(machine);
     blk_close_all();
+    objects_free();
+    net_close_all();
     chr_close_all();
     process_end();
 }

@@ -35,6 +35,28 @@ void drives_plan_clear(DrivePlan *plan);
 /* Plans and opens them into config->board. */
 bool drives_open(VmConfig *config, GError **error);
 
+/* ---- cli_object.c ---- */
+
+/* When an object is made: before images and ports, or when back ends are there, before the board.
+ */
+typedef enum { OBJECT_EARLY, OBJECT_LATE } ObjectStage;
+
+/* A kind of -object: a row in cli_object.c's table. */
+typedef struct ObjectClass {
+    const char *name;
+    const char *help; /* its form and what it is, for -object help */
+    ObjectStage stage;
+    const char *keys[8]; /* besides qom-type and id; NULL-terminated */
+    /* Messages need not name the object.  NULL: an error. */
+    void *(*create)(const char *id, const Options *options, GError **error);
+    void (*free)(void *object);
+} ObjectClass;
+
+/* Makes those of one stage, in the order given. */
+bool objects_create(const VmConfig *config, ObjectStage stage, GError **error);
+/* All of them; after the machine is gone. */
+void objects_free(void);
+
 /* ---- ports.c ---- */
 
 /* Opens -chardev, -serial, -parallel and -debugcon into config->board, and what monitors need. */
@@ -42,6 +64,14 @@ bool ports_open(VmConfig *config, GError **error);
 /* Opens the monitors; after the board, so that the serial port has a shared terminal first. */
 bool monitors_open(VmConfig *config, Machine *machine, GError **error);
 void monitors_close(void);
+
+/* ---- nets.c ---- */
+
+/* Opens -netdev, -nic, -net and -p, and puts their cards into config->board, each card with an
+ * address.  After drives_open() and ports_open(). */
+bool nets_open(VmConfig *config, GError **error);
+/* Tells of forwards, and of cards and networks that are alone. */
+void nets_announce(void);
 
 /* ---- engine.c ---- */
 

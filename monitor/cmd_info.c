@@ -160,11 +160,6 @@ void info_mice(Monitor *mon, const MonValue *values)
         monitor_printf(mon, "No mouse devices connected\n");
 }
 
-void info_network(Monitor *mon, const MonValue *values)
-{
-    monitor_printf(mon, "there are no network cards\n");
-}
-
 void info_ramblock(Monitor *mon, const MonValue *values)
 {
     GPtrArray *blocks = ram_blocks();

@@ -14,6 +14,7 @@ typedef enum {
     ARG_FILE,    /* text: a file name */
     ARG_DRIVE,   /* text: id of a drive */
     ARG_CHARDEV, /* text: id of a chardev */
+    ARG_NET,     /* text: id of a network or of its card */
     ARG_KEYS,    /* text: "ctrl-alt-delete" */
     ARG_LOG,     /* text: log items */
     ARG_COMMAND, /* text: the name of a command, the rest too */

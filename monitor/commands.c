@@ -4,6 +4,7 @@
 #include "monitor_private.h"
 
 static const char *const image_formats[] = {"raw", "qcow", "qcow2", NULL};
+static const char *const on_off[] = {"on", "off", NULL};
 static const char *const read_only_modes[] = {"retain", "read-only", "read-write", NULL};
 
 /* clang-format off */
@@ -24,6 +25,11 @@ const MonCommand mon_commands[] = {
      "wait for gdb there (tcp::1234 where nothing is said; none: no more)", mon_gdbserver},
     {"gva2gpa", {{"addr", ARG_EXPR}}, "physical address of a virtual one", mon_gva2gpa},
     {"help|?", {{"command", ARG_COMMAND, true}}, "show the commands", mon_help},
+    {"hostfwd_add", {{"id|rule", ARG_NET}, {"rule", ARG_WORD, true}},
+     "forward a port to the guest: [id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
+     mon_hostfwd_add},
+    {"hostfwd_remove", {{"id|rule", ARG_NET}, {"rule", ARG_WORD, true}},
+     "stop forwarding: [id] [tcp|udp]:[hostaddr]:hostport", mon_hostfwd_remove},
     {"i", {{"fmt", ARG_FORMAT}, {"addr", ARG_EXPR}}, "read an I/O port (/b /h /w: 1, 2, 4 bytes)",
      mon_port_read},
     {"info", {{"subcommand", ARG_INFO, true}}, "show the state of something", mon_info},
@@ -35,6 +41,9 @@ const MonCommand mon_commands[] = {
      mon_mouse_button},
     {"mouse_move", {{"dx", ARG_WORD}, {"dy", ARG_WORD}, {"dz", ARG_WORD, true}}, "move the mouse",
      mon_mouse_move},
+    {"netdev_add", {{"type,id=ID[,property=value]...", ARG_WORD}}, "add a network, as -netdev",
+     mon_netdev_add},
+    {"netdev_del", {{"id", ARG_NET}}, "take a network away from its card", mon_netdev_del},
     {"nmi", {{0}}, "send a non-maskable interrupt", mon_nmi},
     {"o", {{"fmt", ARG_FORMAT}, {"addr", ARG_EXPR}, {"value", ARG_EXPR}},
      "write an I/O port (/b /h /w: 1, 2, 4 bytes)", mon_port_write},
@@ -51,6 +60,8 @@ const MonCommand mon_commands[] = {
      "save the screen as PNG, or as PPM in FILE.ppm", mon_screendump},
     {"sendkey", {{"keys", ARG_KEYS}, {"hold_ms", ARG_EXPR, true}},
      "press keys ('sendkey ctrl-alt-f1', for 100 ms where nothing is said)", mon_sendkey},
+    {"set_link", {{"id", ARG_NET}, {"on|off", ARG_WORD, false, on_off}},
+     "plug or pull the cable of a network card", mon_set_link},
     {"stop|s", {{0}}, "stop the guest", mon_stop},
     {"sum", {{"addr", ARG_EXPR}, {"size", ARG_EXPR}}, "checksum of physical memory", mon_sum},
     {"system_powerdown", {{0}}, "press the power button", mon_system_powerdown},
@@ -76,7 +87,7 @@ const MonCommand mon_info_commands[] = {
     {"mice", {{0}}, "pointing devices", info_mice},
     {"mtree", {{"f", ARG_FLAG}}, "memory and port spaces (-f: as CPUs see them)", info_mtree},
     {"name", {{0}}, "the guest's name", info_name},
-    {"network", {{0}}, "network cards", info_network},
+    {"network", {{0}}, "network cards and their networks", info_network},
     {"pci", {{0}}, "PCI devices", info_pci},
     {"pic", {{0}}, "interrupt controllers", info_pic},
     {"qtree", {{0}}, "device tree", info_qtree},
@@ -85,6 +96,7 @@ const MonCommand mon_info_commands[] = {
      info_registers},
     {"status", {{0}}, "whether the guest runs", info_status},
     {"tlb", {{0}}, "virtual to physical mappings, page by page", info_tlb},
+    {"usernet", {{0}}, "connections and forwards of user networks", info_usernet},
     {"uuid", {{0}}, "the machine's UUID", info_uuid},
     {"version", {{0}}, "vmrun's version", info_version},
     {0},

@@ -6,6 +6,7 @@
 #include "block/block.h"
 #include "command.h"
 #include "monitor_private.h"
+#include "net/net.h"
 #include "ui/input.h"
 #include "util/log.h"
 
@@ -37,6 +38,12 @@ static void offer_drive(Blk *blk, void *opaque)
 {
     const Offer *state = opaque;
     offer(state->words, state->typed, blk_id(blk));
+}
+
+static void offer_end(NetEnd *end, void *opaque)
+{
+    const Offer *state = opaque;
+    offer(state->words, state->typed, end->id);
 }
 
 /* Names in the typed directory; directories get a slash. */
@@ -96,6 +103,9 @@ static void offer_argument(const MonArg *arg, const char *typed, GPtrArray *word
         break;
     case ARG_DRIVE:
         blk_foreach(offer_drive, &state);
+        break;
+    case ARG_NET:
+        net_foreach(offer_end, &state);
         break;
     case ARG_KEYS:
         offer_last_part(words, typed, '-', key_names());

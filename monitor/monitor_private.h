@@ -52,7 +52,9 @@ MonRun mon_eject, mon_change, mon_commit;                             /* cmd_blo
 MonRun mon_sendkey, mon_mouse_move, mon_mouse_button, mon_screendump; /* cmd_input.c */
 MonRun info_status, info_version, info_registers, info_cpus, info_mtree, info_qtree, info_pci,
     info_block, info_blockstats, info_chardev, info_irq, info_pic, info_name, info_uuid, info_kvm,
-    info_mice, info_network, info_history, info_ramblock; /* cmd_info.c */
-MonRun info_mem, info_tlb;                                /* cmd_mmu.c */
+    info_mice, info_history, info_ramblock; /* cmd_info.c */
+MonRun mon_set_link, mon_netdev_add, mon_netdev_del, mon_hostfwd_add, mon_hostfwd_remove,
+    info_network, info_usernet; /* cmd_net.c */
+MonRun info_mem, info_tlb;      /* cmd_mmu.c */
 
 #endif

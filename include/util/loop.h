@@ -51,7 +51,13 @@ void loop_quit(EventLoop *loop);
 void loop_wake(EventLoop *loop);
 
 /* ---- File descriptors ---- */
-enum { LOOP_IN = 1, LOOP_OUT = 4, LOOP_ERR = 8, LOOP_HUP = 16 }; /* = POLLIN, POLLOUT, ... */
+enum {
+    LOOP_IN = 1,
+    LOOP_PRI = 2,
+    LOOP_OUT = 4,
+    LOOP_ERR = 8,
+    LOOP_HUP = 16
+}; /* = POLLIN, POLLOUT, ... */
 typedef struct LoopFd LoopFd;
 typedef void LoopFdFn(void *opaque, int fd, unsigned revents);
 
@@ -61,6 +67,26 @@ LoopFd *loop_fd_add(EventLoop *loop, int fd, unsigned events, LoopFdFn *fn, void
 void loop_fd_set(LoopFd *watch, unsigned events);
 /* May be called from the callback itself; NULL is allowed. */
 void loop_fd_remove(LoopFd *watch);
+
+/* ---- Libraries with file descriptors and deadlines of their own ---- */
+typedef struct LoopPoller LoopPoller;
+
+typedef struct LoopPollerOps {
+    /* Before each wait: tells by loop_poller_want() what to wait for; returns for how many ms at
+     * most, -1: for ever. */
+    int (*prepare)(void *opaque, LoopPoller *poller);
+    /* Something came, or the time was up; loop_poller_got() tells what. */
+    void (*dispatch)(void *opaque, LoopPoller *poller);
+} LoopPollerOps;
+
+/* Lock held, in calls and callbacks. */
+LoopPoller *loop_poller_add(EventLoop *loop, const LoopPollerOps *ops, void *opaque);
+void loop_poller_remove(LoopPoller *poller);
+/* Returns the number to ask loop_poller_got() for. */
+int loop_poller_want(LoopPoller *poller, int fd, unsigned events);
+unsigned loop_poller_got(const LoopPoller *poller, int number);
+/* prepare() would answer differently now; wakes the loop if it waits. */
+void loop_poller_changed(LoopPoller *poller);
 
 /* ---- Bottom halves: "call this soon, from the loop" ---- */
 typedef struct LoopBh LoopBh;

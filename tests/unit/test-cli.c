@@ -8,8 +8,13 @@
 
 #include <glib/gstdio.h>
 
+/* A card by its properties. */
+static const Prop card_props[] = {{.name = "netdev", .kind = PROP_LINK}, {.name = NULL}};
+static const DeviceClass card_class = {
+    .name = "e1000", .desc = "a card", .bus = BUS_PCI, .user = true, .props = card_props};
+
 const DeviceClass *const device_classes[] = {&isa_serial_class, &isa_debugcon_class, &i8259_class,
-                                             NULL};
+                                             &card_class, NULL};
 
 const DeviceClass *device_class_find(const char *name)
 {
@@ -64,14 +69,33 @@ static const struct {
     {"-device floppy,serial=x", {"-device", "serial"}},
     {"-", {"no such option"}},
     {"-hda", {"-hda", "argument is missing", "-hda FILE"}},
-    {"-netdev user,id=n", {"-netdev", "does not have it yet"}},
+    {"-netdev user", {"-netdev user", "id= is missing"}},
+    {"-netdev usr,id=n", {"-netdev", "'usr'", "did you mean 'user'?"}},
+    {"-netdev user,id=n,hostfw=x", {"-netdev", "'hostfw'", "did you mean 'hostfwd'?"}},
+    {"-netdev id=n", {"-netdev", "the type of network is missing", "hubport"}},
     {"-qmp stdio", {"-qmp", "does not have it yet"}},
     {"-vnc :1", {"-vnc", "does not have it yet"}},
     {"-usb", {"-usb", "does not have it yet"}},
     {"-curses", {"-curses", "-display curses"}},
     {"-k de", {"-k de", "by their place"}},
-    {"-nic user", {"-nic user", "-nic none works"}},
-    {"-net nic", {"-net nic", "-net none works"}},
+    {"-object", {"-object", "argument is missing"}},
+    {"-object filter-dmp,id=a", {"-object", "filter-dmp", "did you mean 'filter-dump'?"}},
+    {"-object id=a", {"-object", "there are: filter-dump"}},
+    {"-object filter-dump,file=x,netdev=n", {"-object", "id= is missing"}},
+    {"-object filter-dump,id=a,fle=x", {"-object", "'fle'", "did you mean 'file'?"}},
+    {"-nic usr", {"-nic", "'usr'", "did you mean 'user'?"}},
+    {"-nic e1000", {"-nic e1000", "by model=e1000"}},
+    {"-nic user,model=e100", {"-nic", "card model 'e100'", "did you mean 'e1000'?"}},
+    {"-nic user,modle=e1000", {"-nic", "'modle'", "did you mean 'model'?"}},
+    {"-nic tap,hostfwd=x", {"-nic", "'hostfwd'"}},
+    {"-nic user,mac=52:54:00:12:34", {"mac=52:54:00:12:34", "must be as 52:54:00:12:34:56"}},
+    {"-nic user,mac=01:00:5e:00:00:01", {"the first byte must be even"}},
+    {"-nic none,model=e1000", {"'none' goes with nothing else"}},
+    {"-net nik", {"-net", "'nik'", "did you mean 'nic'?"}},
+    {"-net nic,hostfwd=x", {"-net", "'hostfwd'"}},
+    {"-net nic,macaddr=x", {"macaddr=x", "must be as"}},
+    {"-p 22", {"-p 22", "must be as 2222:22"}},
+    {"-p x:22", {"-p x:22", "the host's port 'x'"}},
 
     {"-m 0", {"-m 0", "at least 1 MiB"}},
     {"-m 100k", {"-m 100k", "at least 1 MiB"}},
@@ -507,6 +531,70 @@ static void test_man_page(void)
         g_error("docs/vmrun.1 describes -%s, which vmrun does not have", (char *)name);
 }
 
+/* ---- Networks ---- */
+
+static const char *net_key(VmConfig *c, unsigned i, const char *key)
+{
+    return options_get(g_ptr_array_index(c->netdevs, i), key);
+}
+
+static const char *nic_key(VmConfig *c, unsigned i, const char *key)
+{
+    return options_get(g_ptr_array_index(c->nics, i), key);
+}
+
+static void test_nic(void)
+{
+    g_autoptr(VmConfig) c = good("-nic model=e1000,mac=52:54:00:00:00:01,hostfwd=tcp::1-:2,"
+                                 "hostfwd=tcp::3-:4 -netdev tap,id=t -p 2222:22");
+    g_assert_cmpuint(c->netdevs->len, ==, 2);
+    g_assert_cmpstr(net_key(c, 0, "type"), ==, "user");
+    g_assert_cmpstr(net_key(c, 0, "hostfwd"), ==, "tcp::3-:4");
+    g_assert_null(net_key(c, 0, "mac"));
+    g_assert_cmpstr(net_key(c, 1, "id"), ==, "t");
+    g_assert_cmpuint(c->nics->len, ==, 1);
+    g_assert_cmpstr(nic_key(c, 0, "driver"), ==, "e1000");
+    g_assert_cmpstr(nic_key(c, 0, "mac"), ==, "52:54:00:00:00:01");
+    g_assert_cmpstr(nic_key(c, 0, "netdev"), ==, net_key(c, 0, "id"));
+    g_assert_cmpstr(g_ptr_array_index(c->port_forwards, 0), ==, "tcp:127.0.0.1:2222-:22");
+
+    g_autoptr(VmConfig) models = good("-nic model=help");
+    g_assert_nonnull(strstr(models->answer->str, "e1000"));
+    g_autoptr(VmConfig) types = good("-netdev help");
+    g_assert_nonnull(strstr(types->answer->str, "hubport,id=ID,hubid=N"));
+}
+
+static void test_legacy_net(void)
+{
+    g_autoptr(VmConfig) c = good("-net nic,macaddr=52:54:00:00:00:02,name=card -net user,name=u");
+    g_assert_cmpuint(c->nics->len, ==, 1);
+    g_assert_cmpstr(nic_key(c, 0, "id"), ==, "card");
+    g_assert_cmpstr(nic_key(c, 0, "mac"), ==, "52:54:00:00:00:02");
+    g_assert_cmpuint(c->netdevs->len, ==, 3); /* the card's port, the back end, its port */
+    g_assert_cmpstr(net_key(c, 0, "type"), ==, "hubport");
+    g_assert_cmpstr(nic_key(c, 0, "netdev"), ==, net_key(c, 0, "id"));
+    g_assert_cmpstr(net_key(c, 1, "id"), ==, "u");
+    g_assert_cmpstr(net_key(c, 2, "netdev"), ==, "u");
+}
+
+static unsigned default_nics(const char *line)
+{
+    g_autoptr(VmConfig) c = good(line);
+    g_assert_true(cli_default_net(c, NULL));
+    return c->nics->len;
+}
+
+static void test_default_net(void)
+{
+    g_assert_cmpuint(default_nics(""), ==, 1);
+    g_assert_cmpuint(default_nics("-p 2222:22"), ==, 1);
+    g_assert_cmpuint(default_nics("-nic none"), ==, 0);
+    g_assert_cmpuint(default_nics("-net none"), ==, 0);
+    g_assert_cmpuint(default_nics("-nodefaults"), ==, 0);
+    g_assert_cmpuint(default_nics("-netdev user,id=n"), ==, 0);
+    g_assert_cmpuint(default_nics("-nic user -nic user"), ==, 2);
+}
+
 /* No option is both there and answered "not yet", and each has its words. */
 static void test_table(void)
 {
@@ -538,6 +626,9 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/bad-places", test_bad_places);
     g_test_add_func("/cli/snapshot-keys", test_snapshot_keys);
     g_test_add_func("/cli/devices", test_devices);
+    g_test_add_func("/cli/nic", test_nic);
+    g_test_add_func("/cli/legacy-net", test_legacy_net);
+    g_test_add_func("/cli/default-net", test_default_net);
     g_test_add_func("/cli/man-page", test_man_page);
     g_test_add_func("/cli/table", test_table);
     return g_test_run();

@@ -381,6 +381,26 @@ static void test_info(Fixture *f, gconstpointer data)
     check_has(f, "info mtree -f", "ram");
     check_has(f, "info ramblock", "1 MiB");
     check_has(f, "info network", "no network cards");
+    check(f, "info usernet", "");
+    check(f, "netdev_add user", "Error: netdev_add user: id= is missing\n");
+    check_has(f, "netdev_add usr,id=n", "did you mean 'user'?");
+    check(f, "netdev_add user,id=n,restrict=on", "");
+    check_has(f, "info network",
+              "n: index=0,type=user,net=10.0.2.0,mask=255.255.255.0,restrict=on");
+    check(f, "set_link m off", "Error: there is no network or network card 'm'; there are: n\n");
+    check(f, "set_link n of", "Error: set_link: 'of': must be on or off\n");
+    check(f, "set_link n off", "");
+    check_has(f, "info network", "link=off");
+    check_has(f, "info usernet", "no connection yet");
+    check_has(f, "hostfwd_add x", "'x' must begin with tcp: or udp:");
+    check(f, "hostfwd_add n udp:127.0.0.1:0-:53", "");
+    check_has(f, "info usernet", "UDP[HOST_FORWARD]");
+    check(f, "hostfwd_remove udp:127.0.0.1:0", "");
+    check_has(f, "hostfwd_remove m udp:127.0.0.1:0", "there is no network 'm'");
+    check(f, "netdev_del m", "Error: there is no network 'm'; there are: n\n");
+    check(f, "netdev_del n", "");
+    check(f, "hostfwd_add x", "Error: there is no user network\n");
+    check(f, "info network", "there are no network cards\n");
     check_has(f, "info block nothing", "nothing");
 }
 

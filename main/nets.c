@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opens networks, gives their cards addresses, and tells of forwards. */
+#include "run.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/user.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/timer.h"
+
+/* ---- Byte streams for guestfwd ---- */
+
+typedef struct Stream {
+    Chardev *chr;
+    size_t (*can_receive)(void *opaque);
+    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
+    void *opaque;
+} Stream;
+
+static size_t stream_can_receive(void *opaque)
+{
+    Stream *stream = opaque;
+    return stream->can_receive(stream->opaque);
+}
+
+static void stream_receive(void *opaque, const uint8_t *buf, size_t length)
+{
+    Stream *stream = opaque;
+    stream->receive(stream->opaque, buf, length);
+}
+
+static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, NULL};
+
+static void *stream_open(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
+                         void (*receive)(void *opaque, const uint8_t *buf, size_t length),
+                         void *opaque, GError **error)
+{
+    Chardev *chr = chr_open("guestfwd", spec, id, error);
+    Stream *stream = g_new(Stream, 1);
+
+    *stream = (Stream){chr, can_receive, receive, opaque};
+    if (chr && chr_attach(chr, &stream_handlers, stream, error))
+        return stream;
+    if (!chr && error && !*error)
+        fail(error, "'%s' leads nowhere", spec);
+    g_free(stream);
+    return NULL;
+}
+
+static size_t stream_write(void *opaque, const void *buf, size_t length)
+{
+    Stream *stream = opaque;
+    return chr_write(stream->chr, stream, buf, length);
+}
+
+static void stream_accept_input(void *opaque)
+{
+    Stream *stream = opaque;
+    chr_accept_input(stream->chr, stream);
+}
+
+static void stream_close(void *opaque)
+{
+    Stream *stream = opaque;
+    chr_detach(stream->chr, stream); /* chr_close_all() has the rest */
+    g_free(stream);
+}
+
+static const NetStreamOps stream_ops = {stream_open, stream_write, stream_accept_input,
+                                        stream_close};
+
+/* ---- Addresses ---- */
+
+/* What this machine is known by, so that its cards keep their addresses; with nothing to know it
+ * by, it is this process. */
+static char *identity(const VmConfig *config)
+{
+    if (config->uuid_set)
+        return g_compute_checksum_for_data(G_CHECKSUM_SHA256, config->uuid, sizeof(config->uuid));
+    if (config->name)
+        return g_strdup_printf("name %s", config->name);
+    for (unsigned i = 0; i < config->drives->len && !config->snapshot; i++) {
+        const char *file = options_get(g_ptr_array_index(config->drives, i), "file");
+        g_autofree char *path = file ? realpath(file, NULL) : NULL;
+        if (path)
+            return g_strdup_printf("file %s", path);
+    }
+    return g_strdup_printf("process %d at %" PRId64, getpid(), clock_now(VM_CLOCK_WALL));
+}
+
+static bool give_addresses(VmConfig *config, GError **error)
+{
+    g_autofree char *seed = identity(config);
+    GPtrArray *devices = config->board.devices;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < devices->len; i++) {
+        Options *device = g_ptr_array_index(devices, i);
+        uint8_t mac[NET_MAC_BYTES];
+        if (!cli_is_nic(options_get(device, "driver")))
+            continue;
+        net_default_mac(mac, seed, n++);
+        if (!cli_check_mac(device, "mac", error))
+            return false;
+        if (options_has(device, "mac"))
+            continue;
+        g_autofree char *text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
+                                                mac[2], mac[3], mac[4], mac[5]);
+        options_set(device, "mac", text);
+    }
+    return true;
+}
+
+/* ---- Opening ---- */
+
+static bool add_port_forwards(const VmConfig *config, GError **error)
+{
+    NetEnd *user = net_user_first();
+
+    for (unsigned i = 0; i < config->port_forwards->len; i++) {
+        const char *rule = g_ptr_array_index(config->port_forwards, i);
+        if (!user)
+            return fail(error, "-p: there is no user network to forward to; -nic user is one");
+        if (!net_user_hostfwd_add(user, rule, error))
+            return fail_prefix(error, "-p");
+    }
+    return true;
+}
+
+bool nets_open(VmConfig *config, GError **error)
+{
+    net_user_set_stream_ops(&stream_ops);
+    if (!cli_default_net(config, error))
+        return false;
+    for (unsigned i = 0; i < config->netdevs->len; i++)
+        if (!net_open(g_ptr_array_index(config->netdevs, i), error))
+            return false;
+    /* Before the cards of -device, as the first is the one of -nic. */
+    for (unsigned i = 0; config->nics->len; i++)
+        g_ptr_array_insert(config->board.devices, (int)i, g_ptr_array_steal_index(config->nics, 0));
+    return add_port_forwards(config, error) && give_addresses(config, error);
+}
+
+static void announce_end(NetEnd *end, void *opaque)
+{
+    g_autoptr(GString) forwards = g_string_new(NULL);
+
+    if (net_is_user(end))
+        net_user_forwards(end, forwards);
+    if (forwards->len)
+        report_info("network '%s' forwards %s", end->id, forwards->str);
+    if (!end->peer && end->ops->backend)
+        report_warn("the network '%s' has no card: -device e1000,netdev=%s", end->id, end->id);
+    else if (!end->peer)
+        report_warn("the card '%s' is on no network: netdev=ID is missing", end->id);
+}
+
+void nets_announce(void)
+{
+    net_foreach(announce_end, NULL);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Addresses of sockets, as options name them.  Names of hosts are looked up at once. */
+#ifndef VMRUN_NET_ADDRESS_H
+#define VMRUN_NET_ADDRESS_H
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "util/options.h"
+
+typedef struct NetAddress {
+    union {
+        struct sockaddr_storage any;
+        struct sockaddr_in v4;
+        struct sockaddr_un local;
+    };
+    socklen_t length;
+} NetAddress;
+
+/* "HOST:PORT", "[IPV6]:PORT"; passive: to listen on, where HOST may be left out.  type: SOCK_STREAM
+ * or SOCK_DGRAM. */
+bool net_address_text(const char *text, bool passive, int type, NetAddress *out, GError **error);
+bool net_address_unix(const char *path, bool abstract, NetAddress *out, GError **error);
+/* PREFIX.type=inet with .host, .port, .ipv4, .ipv6; or =unix with .path, .abstract. */
+bool net_address_options(const Options *opts, const char *prefix, bool passive, int type,
+                         NetAddress *out, GError **error);
+/* The key's value as the number of a socket that this process was started with. */
+bool net_take_fd(const Options *opts, const char *key, int *fd, GError **error);
+void net_address_describe(const NetAddress *address, GString *out);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What back ends share: their table and helpers for options. */
+#ifndef VMRUN_NET_PRIVATE_H
+#define VMRUN_NET_PRIVATE_H
+
+#include "net/net.h"
+
+/* A type of -netdev. */
+typedef struct NetType {
+    const char *name;
+    const char *help;        /* its form, for -netdev help */
+    const char *const *keys; /* besides type and id; NULL-terminated */
+    NetEnd *(*open)(const char *id, const Options *opts, GError **error);
+} NetType;
+
+extern const NetType net_type_user, net_type_tap, net_type_bridge, net_type_socket, net_type_stream,
+    net_type_dgram, net_type_hubport;
+
+/* "WHERE: key=value: WHAT"; returns NULL. */
+void *net_fail_value(const Options *opts, const char *key, const char *what, GError **error);
+
+#endif
