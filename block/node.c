@@ -200,6 +200,20 @@ BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode,
     return open_file_in_chain(file, format, mode, NULL, error);
 }
 
+/* ---- Asking ---- */
+
+uint64_t node_allocated(const BlkNode *node)
+{
+    uint64_t bytes = host_file_allocated(node->file);
+    for (unsigned n = 0; node->fmt->other_file; n++) {
+        BlkFile *file = node->fmt->other_file(node, n);
+        if (!file)
+            break;
+        bytes += host_file_allocated(file);
+    }
+    return bytes;
+}
+
 /* ---- Closing ---- */
 
 void node_abandon(BlkNode *node)

@@ -82,7 +82,7 @@ static void json_image(Json *json, const BlkNode *node)
     if (node->fmt->alloc)
         json_number(json, "cluster-size", node->cluster);
     json_text(json, "format", node->fmt->name);
-    json_number(json, "actual-size", (int64_t)host_file_allocated(node->file));
+    json_number(json, "actual-size", (int64_t)node_allocated(node));
     json_details(json, node);
     if (node->backing_name) {
         g_autofree char *full = full_backing_name(node);
@@ -135,7 +135,7 @@ static void print_details(const BlkNode *node)
 static void print_image(const BlkNode *node)
 {
     g_autofree char *size = img_size(node->size);
-    g_autofree char *disk = img_size(host_file_allocated(node->file));
+    g_autofree char *disk = img_size(node_allocated(node));
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
            node->name, node->fmt->name, size, node->size, disk);
     if (node->fmt->is_dirty && node->fmt->is_dirty(node))

@@ -25,6 +25,7 @@ typedef struct Extent {
     ExtentKind kind;
     bool in_place;  /* DATA: a write may go there: nobody else shares it */
     uint64_t bytes; /* length from the offset that was asked */
+    BlkFile *file;  /* that host counts in; NULL: node->file */
     uint64_t host;  /* DATA: its place in the file; COMPRESSED: where the compressed bytes begin */
     uint64_t host_bytes; /* COMPRESSED: how many there are at most */
     uint64_t within;     /* COMPRESSED: distance of the offset asked from its cluster's begin */
@@ -34,6 +35,7 @@ typedef struct Extent {
 /* Room that a format found for a write. */
 typedef struct Alloc {
     uint64_t start, end; /* guest range that the new clusters hold; contains the write's begin */
+    BlkFile *file;       /* that host counts in; NULL: node->file */
     uint64_t host;       /* where start lies in the file */
     bool fresh;          /* the room reads as zeros already */
     bool reused; /* it was the guest range's own room before, and stays it if link() fails */
@@ -130,6 +132,8 @@ struct BlkFormat {
     bool (*detail)(const BlkNode *node, unsigned n, NodeDetail *detail);
     const NodeSnapshot *(*snapshot)(const BlkNode *node, unsigned n);
     bool (*is_dirty)(const BlkNode *node); /* needs a check: not closed in order */
+    /* The image's files besides node->file: number n, NULL past the end.  Optional. */
+    BlkFile *(*other_file)(const BlkNode *node, unsigned n);
 };
 
 /* How to open. */
@@ -162,6 +166,12 @@ struct BlkNode {
     struct ExpandedCluster *expanded; /* the last compressed cluster that was read */
 };
 
+/* The file that extent.host counts in. */
+static inline BlkFile *extent_file(const Extent *extent)
+{
+    return extent->file ? extent->file : extent->node->file;
+}
+
 /* NULL-terminated. */
 extern const BlkFormat *const block_formats[];
 /* NULL with an error that names the nearest right one. */
@@ -174,6 +184,8 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
                    GError **error);
 /* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
+/* Bytes that all of the image's files take on disk. */
+uint64_t node_allocated(const BlkNode *node);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);
 /* Closes and frees without writing anything: what a power cut leaves. */
