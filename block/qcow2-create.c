@@ -23,10 +23,7 @@ const CreateOption qcow2_create_options[] = {
 };
 
 static const char *const compat_words[] = {"0.10", "v2", "1.1", "v3", NULL};
-static const char *const preallocation_words[] = {"off", "metadata", "falloc", "full", NULL};
 static const char *const compression_words[] = {"zlib", "zstd", NULL};
-
-enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
 
 typedef struct Plan {
     unsigned version, cluster_bits, refcount_order, preallocation, compression;

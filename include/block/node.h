@@ -76,6 +76,39 @@ typedef struct NodeSnapshot {
     int64_t icount; /* -1: none */
 } NodeSnapshot;
 
+/* A persistent dirty bitmap: a bit for each granularity bytes of the guest. */
+typedef struct NodeBitmap {
+    char *name;
+    uint64_t granularity;
+    bool enabled;      /* writes are to be recorded in it */
+    bool inconsistent; /* its writer did not store it: only to be removed */
+    uint64_t flags;    /* as stored, the format's own */
+} NodeBitmap;
+
+/* How much room is set aside when an image is made or enlarged. */
+typedef enum {
+    PREALLOC_OFF,
+    PREALLOC_METADATA, /* tables and places, without touching the data */
+    PREALLOC_FALLOC,   /* the host reserves the space */
+    PREALLOC_FULL,     /* zeros are written */
+} Preallocation;
+/* "off", "metadata", "falloc", "full", NULL: for options_get_enum(). */
+extern const char *const preallocation_words[];
+
+/* Bytes of a file that an image would take: if only what is allocated in the source (or nothing) is
+ * stored, and if everything is. */
+typedef struct Measure {
+    uint64_t required, fully_allocated;
+    uint64_t bitmaps; /* of those, for the source's bitmaps; only where has_bitmaps */
+    bool has_bitmaps;
+} Measure;
+
+/* Long work tells how far it is; false: it ends there with -ECANCELED. NULL: nobody asks. */
+typedef struct NodeProgress {
+    bool (*tell)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
+} NodeProgress;
+
 typedef struct CreateOption {
     const char *name, *help;
 } CreateOption;
@@ -132,6 +165,31 @@ struct BlkFormat {
     bool (*detail)(const BlkNode *node, unsigned n, NodeDetail *detail);
     const NodeSnapshot *(*snapshot)(const BlkNode *node, unsigned n);
     bool (*is_dirty)(const BlkNode *node); /* needs a check: not closed in order */
+    /*
+     * What follows is optional, and called by the node_*() of the same name only: on a writable
+     * node (vmstate_read, bitmap and measure also on others), while no request is under way on it.
+     * (co)
+     */
+    bool (*resize)(BlkNode *node, uint64_t size, Preallocation how, GError **error);
+    bool (*snapshot_create)(BlkNode *node, const NodeSnapshot *info, GError **error);
+    bool (*snapshot_apply)(BlkNode *node, unsigned n, GError **error);
+    bool (*snapshot_delete)(BlkNode *node, unsigned n, GError **error);
+    int (*vmstate_read)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+    int (*vmstate_write)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+    bool (*change_backing)(BlkNode *node, const char *name, const char *format, GError **error);
+    const CreateOption *amend_options;
+    bool (*amend)(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                  GError **error);
+    const NodeBitmap *(*bitmap)(const BlkNode *node, unsigned n);
+    bool (*bitmap_add)(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
+                       GError **error);
+    bool (*bitmap_remove)(BlkNode *node, unsigned n, GError **error);
+    bool (*bitmap_enable)(BlkNode *node, unsigned n, bool enabled, GError **error);
+    bool (*bitmap_load)(BlkNode *node, unsigned n, uint8_t **bits, GError **error);
+    bool (*bitmap_store)(BlkNode *node, unsigned n, const uint8_t *bits, GError **error);
+    bool (*compact)(BlkNode *node, const NodeProgress *progress, GError **error);
+    /* No node is needed: spec is as for create(), source may be NULL. */
+    bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
     /* The image's files besides node->file: number n, NULL past the end.  Optional. */
     BlkFile *(*other_file)(const BlkNode *node, unsigned n);
 };
@@ -143,6 +201,8 @@ typedef struct NodeMode {
     bool borrow;     /* the file stays the caller's, who closes it */
     bool repair;     /* a damaged image is to be opened all the same: check */
     bool discard;    /* give freed clusters back to the host */
+    /* Read-only: an internal snapshot's contents in place of the current ones, by ID or name. */
+    const char *snapshot;
     /* Bytes of metadata cached; 0: the default. */
     uint64_t l2_cache, refcount_cache;
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
@@ -212,6 +272,58 @@ int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
 int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
 /* Forgets the expanded cluster: formats call it when they free or reuse compressed room. */
 void node_forget_expanded(BlkNode *node);
+
+/*
+ * ---- Operations on a whole image ----
+ *
+ * All wait until no request is under way, and end with what they changed safe in the file, or with
+ * the image as it was and an error that names it; -ENOTSUP of a format is an error that says so.
+ * A power cut in the middle leaves the image as before or as after, at worst with leaks.  (co)
+ */
+
+/* Bytes of the guest's disk.  Smaller: what lies behind is lost, so ask first. Larger: new bytes
+ * read as zeros, whatever a longer backing file holds. */
+bool node_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error);
+
+/* Snapshot number n is node->fmt->snapshot(node, n), where fmt->snapshot is not NULL. */
+/* Finds by ID, else by name; *n only if it returns true. Never an error. */
+bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n);
+/* info: id NULL: the next free number; vm_state_bytes: what node_vmstate_write() stored before. */
+bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);
+/* The guest's disk becomes what it was, its size, too. */
+bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
+bool node_snapshot_delete(BlkNode *node, const char *id_or_name, GError **error);
+/* The machine's state: a stretch of bytes behind the disk, offset from 0, multiples of 512.  It
+ * belongs to the snapshot that is created next; what is there is that of the one applied last. */
+int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+
+/* Writes another backing file's name (NULL: none) and format (NULL: to be guessed) into the image;
+ * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */
+bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
+/* Forgets all that the image holds itself, so that the backing file shows through: commit. */
+bool node_make_empty(BlkNode *node, GError **error);
+/* Changes creation options (compat, lazy_refcounts, refcount_bits, size, backing_file,
+ * backing_fmt, data_file_raw); force: even if something is lost by it. */
+bool node_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                GError **error);
+/* Moves clusters down into free room and cuts the file's end off. */
+bool node_compact(BlkNode *node, const NodeProgress *progress, GError **error);
+/* What an image that spec describes would take, filled with what source holds (NULL: nothing is
+ * known about its contents). */
+bool image_measure(const char *format, const CreateSpec *spec, BlkNode *source, Measure *result,
+                   GError **error);
+
+/* Bitmap number n is node->fmt->bitmap(node, n), where fmt->bitmap is not NULL. granularity 0: the
+ * default, 64 KiB or a small image's cluster. */
+bool node_bitmap_add(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
+                     GError **error);
+bool node_bitmap_remove(BlkNode *node, const char *name, GError **error);
+bool node_bitmap_clear(BlkNode *node, const char *name, GError **error);
+bool node_bitmap_enable(BlkNode *node, const char *name, bool enabled, GError **error);
+/* Sets the bits in `name` whose ranges have a bit in `source_name` of source. */
+bool node_bitmap_merge(BlkNode *node, const char *name, BlkNode *source, const char *source_name,
+                       GError **error);
 
 /* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
  * said: spec is completed.  The backing file must open, unless unchecked. (co) */
