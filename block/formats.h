@@ -12,6 +12,8 @@ extern const BlkFormat raw_format, qcow_format, qcow2_format;
 /* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
  * block device keeps its length. (co) */
 bool create_begin(BlkFile *file, GError **error);
+/* Makes a range read as zeros; the caller has all of the node to itself. (co) */
+int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
 /* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */
 int deflate_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
 int inflate_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);

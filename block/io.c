@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/node.h"
+#include "formats.h"
 #include "util/bytes.h"
 #include "util/log.h"
 #include "util/threadpool.h"
@@ -452,6 +452,20 @@ int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
     if (!ret)
         ret = zero_part(node, end, offset + bytes - end);
     return ret;
+}
+
+int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    uint64_t start, end;
+    whole_clusters(node, offset, bytes, &start, &end);
+    if (start >= end)
+        return write_zero_where_needed(node, offset, bytes);
+    int ret = write_zero_where_needed(node, offset, start - offset);
+    if (!ret)
+        ret = node->fmt->zero ? node->fmt->zero(node, start, end - start, 0) : -ENOTSUP;
+    if (ret == -ENOTSUP)
+        ret = write_zero_where_needed(node, start, end - start);
+    return ret ? ret : write_zero_where_needed(node, end, offset + bytes - end);
 }
 
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)

@@ -203,6 +203,8 @@ typedef struct NodeMode {
     bool discard;    /* give freed clusters back to the host */
     /* Read-only: an internal snapshot's contents in place of the current ones, by ID or name. */
     const char *snapshot;
+    /* Borrowed, in place of the external data file that the image names; NULL: what it names. */
+    BlkFile *data_file;
     /* Bytes of metadata cached; 0: the default. */
     uint64_t l2_cache, refcount_cache;
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
