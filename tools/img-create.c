@@ -12,8 +12,8 @@ static int run_create(int argc, char **argv);
 
 const Command command_create = {
     .name = "create",
-    .synopsis =
-        "[-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]",
+    .synopsis = "[--object OBJECT] [-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o "
+                "OPTIONS] FILE [SIZE]",
     .help = "Makes an image.  With a backing file SIZE may be left out: its size is taken.\n\n"
             "  -f FORMAT   raw (default), qcow or qcow2\n"
             "  -b FILE     unchanged clusters are read from this image\n"
@@ -113,7 +113,9 @@ static int create(const char *file, const char *format, CreateSpec *spec, bool h
 
 static int run_create(int argc, char **argv)
 {
-    static const struct option long_options[] = {IMG_HELP, {0}};
+    static const struct option long_options[] = {
+        IMG_HELP, {"object", required_argument, NULL, OPT_OBJECT}, {0}};
+    ImgOpen how = {0};
     const char *format = "raw", *help = NULL;
     bool unchecked = false, quiet = false, has_size = false;
     g_autoptr(Options) options = NULL;
@@ -144,7 +146,8 @@ static int run_create(int argc, char **argv)
             quiet = true;
             break;
         default:
-            return c != 'h';
+            if (!img_open_option(&how, c, optarg))
+                return c != 'h';
         }
     }
     if (help && create_options_help(help, format, &code))
