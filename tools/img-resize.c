@@ -58,9 +58,9 @@ static bool check_direction(const ResizeArgs *args, const BlkNode *node, uint64_
     }
     if (args->shrink)
         return true;
+    report_error("Use the --shrink option to perform a shrink operation.");
     report_warn("Shrinking an image will delete all data beyond the shrunken image's end. Before "
                 "performing such an operation, make sure there is no important data there.");
-    report_error("Use the --shrink option to perform a shrink operation.");
     return false;
 }
 

@@ -8,6 +8,7 @@
 
 #include "img-extent.h"
 #include "io.h"
+#include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -127,7 +128,7 @@ static int run_open(Io *io, int argc, char **argv)
         report_error("file open already, try 'help close'");
         return -EEXIST;
     }
-    io->how = (ImgOpen){.format = NULL};
+    io->how = (ImgOpen){.mode.discard = true};
     io->readonly = io->snapshot = false;
     while ((c = io_getopt(io_find("open"), argc, argv, "rsnkUt:d:o:i:", &first)) != -1)
         if (!take_open_letter(io, c, &options))
@@ -232,10 +233,7 @@ static int run_alloc(Io *io, int argc, char **argv)
     uint64_t start, count = 512, sum = 0;
     if (!io_number(argv[1], &start) || (argc > 2 && !io_number(argv[2], &count)))
         return -EINVAL;
-    if (start > io->node->size || count > io->node->size - start) {
-        printf("is_allocated failed: %s\n", g_strerror(EIO));
-        return -EIO;
-    }
+    count = start < io->node->size ? MIN(count, io->node->size - start) : 0;
     for (uint64_t at = start; at < start + count;) {
         Look l = {.node = io->node, .offset = at, .bytes = start + count - at};
         int ret = io_run(look, &l);
@@ -268,6 +266,12 @@ static int run_info(Io *io, int argc, char **argv)
     if (node->fmt->alloc) {
         g_autofree char *cluster = io_size((double)node->cluster);
         printf("cluster size: %s\n", cluster);
+    }
+    if (node->fmt->vmstate_read) {
+        /* Behind the disk, where the next L2 table begins. */
+        uint64_t reach = (uint64_t)node->cluster * node->cluster / 8;
+        g_autofree char *offset = io_size((double)align_up(node->size, reach));
+        printf("vm state offset: %s\n", offset);
     }
     if (!node->fmt->detail)
         return 0;
@@ -341,7 +345,7 @@ static int run_sleep(Io *io, int argc, char **argv)
 {
     uint64_t ms;
     if (!parse_uint(argv[1], &ms) || ms > INT32_MAX) {
-        printf("%s is not numeric value for sleep time\n", argv[1]);
+        printf("%s is not a valid number\n", argv[1]);
         return -EINVAL;
     }
     int64_t until = clock_now(VM_CLOCK_HOST) + (int64_t)ms * NS_PER_MS;

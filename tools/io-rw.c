@@ -12,7 +12,7 @@
 #include "util/bytes.h"
 #include "util/timer.h"
 
-#define MAX_LENGTH   (2047ULL << 20)
+#define MAX_LENGTH   2147483136ULL
 #define FILL_READ    0xab
 #define FILL_WRITE   0xcd
 #define MISALIGNMENT 16
@@ -152,7 +152,8 @@ static int check_pattern(const Request *r)
 static int finish(Request *r)
 {
     if (r->ret) {
-        printf("%s failed: %s\n", r->command->name, g_strerror(-r->ret));
+        bool aio_read = !strcmp(r->command->name, "aio_read");
+        printf("%s failed: %s\n", aio_read ? "readv" : r->command->name, g_strerror(-r->ret));
         return r->ret;
     }
     int ret = r->kind == REQ_READ && r->check ? check_pattern(r) : 0;
@@ -247,7 +248,7 @@ static bool take_ranges(Request *r, int argc, char **argv, bool many)
         if (n > MAX_LENGTH ||
             (r->kind != REQ_ZERO && r->kind != REQ_DISCARD && r->bytes + n > MAX_LENGTH)) {
             if (r->kind != REQ_ZERO && r->kind != REQ_DISCARD) {
-                printf("length cannot exceed %" PRIu64 ", given %s\n", (uint64_t)MAX_LENGTH,
+                printf("length cannot exceed %llu without -n, given %s\n", MAX_LENGTH,
                        argv[optind + 1 + i]);
                 return false;
             }

@@ -296,7 +296,7 @@ static int run_program(int argc, char **argv)
     static const Command self = {
         .name = "", .synopsis = "[OPTION...] [-c COMMAND...] [FILE]", .help = help};
     g_autoptr(GPtrArray) commands = g_ptr_array_new();
-    Io io = {0};
+    Io io = {.how.mode.discard = true};
     int c;
     while ((c = img_getopt(&self, argc, argv, ":c:f:rsnt:mki:d:UVh", long_options)) != -1) {
         if (c == 'V') {
