@@ -7,13 +7,15 @@
 
 #include "block/node.h"
 
-extern const BlkFormat raw_format, qcow_format, qcow2_format;
+extern const BlkFormat raw_format, qcow_format, qcow2_format, vdi_format, vpc_format;
 
 /* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
  * block device keeps its length. (co) */
 bool create_begin(BlkFile *file, GError **error);
 /* Makes a range read as zeros; the caller has all of the node to itself. (co) */
 int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
+/* 16 random bytes, marked as a UUID of version 4 in the order that Windows writes. */
+void create_uuid(uint8_t *uuid);
 /* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */
 int deflate_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
 int inflate_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);

@@ -12,7 +12,8 @@
 #define PROBE_BYTES 2048u
 #define MAX_CHAIN   256 /* backing files below one another */
 
-const BlkFormat *const block_formats[] = {&raw_format, &qcow_format, &qcow2_format, NULL};
+const BlkFormat *const block_formats[] = {&raw_format, &qcow_format, &qcow2_format,
+                                          &vdi_format, &vpc_format,  NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {
@@ -25,8 +26,10 @@ const BlkFormat *format_find(const char *name, GError **error)
     const char *near = nearest_word(name, names);
     if (near)
         fail(error, "unknown image format '%s'; did you mean '%s'?", name, near);
-    else
-        fail(error, "unknown image format '%s'; there are raw, qcow and qcow2", name);
+    else {
+        g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)names);
+        fail(error, "unknown image format '%s'; there are %s", name, all);
+    }
     return NULL;
 }
 

@@ -60,7 +60,11 @@ static void json_details(Json *json, const BlkNode *node)
     json_text(json, "type", node->fmt->name);
     json_open(json, "data", '{');
     for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        if (d.is_text)
+        if (d.bracket == '{' || d.bracket == '[')
+            json_open(json, d.key, d.bracket);
+        else if (d.bracket)
+            json_close(json, d.bracket);
+        else if (d.is_text)
             json_text(json, d.key, d.value);
         else
             json_bare(json, d.key, d.value);
@@ -79,7 +83,7 @@ static void json_image(Json *json, const BlkNode *node)
     json_snapshots(json, node);
     json_number(json, "virtual-size", (int64_t)node->size);
     json_text(json, "filename", node->name);
-    if (node->fmt->alloc)
+    if (node->fmt->alloc && !node->flat)
         json_number(json, "cluster-size", node->cluster);
     json_text(json, "format", node->fmt->name);
     json_number(json, "actual-size", (int64_t)node_allocated(node));
@@ -95,16 +99,32 @@ static void json_image(Json *json, const BlkNode *node)
 
 /* ---- Human ---- */
 
+#define MAX_NESTED 8
+
+/* Lists and objects are indented; what stands in a list has a number for a key. */
 static void print_details(const BlkNode *node)
 {
     NodeDetail d;
+    unsigned depth = 0, count[MAX_NESTED] = {0};
+    bool list[MAX_NESTED] = {false};
     if (!node->fmt->detail)
         return;
     printf("Format specific information:\n");
     for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        g_autofree char *key = g_strdelimit(g_strdup(d.key), "-", ' ');
-        printf("    %s: %s\n", key, d.value);
+        if (d.bracket == ']' || d.bracket == '}') {
+            depth--;
+            continue;
+        }
+        g_autofree char *key = list[depth] ? g_strdup_printf("[%u]", count[depth]++)
+                                           : g_strdelimit(g_strdup(d.key), "-", ' ');
+        printf("%*s%s:%s%s\n", (int)(depth + 1) * 4, "", key, d.bracket ? "" : " ",
+               d.bracket ? "" : d.value);
         g_free(d.value);
+        if (d.bracket && depth + 1 < MAX_NESTED) {
+            depth++;
+            list[depth] = d.bracket == '[';
+            count[depth] = 0;
+        }
     }
 }
 
@@ -116,7 +136,7 @@ static void print_image(const BlkNode *node)
            node->name, node->fmt->name, size, node->size, disk);
     if (node->fmt->is_dirty && node->fmt->is_dirty(node))
         printf("cleanly shut down: no\n");
-    if (node->fmt->alloc)
+    if (node->fmt->alloc && !node->flat)
         printf("cluster_size: %u\n", node->cluster);
     if (node->backing_name) {
         g_autofree char *full = full_backing_name(node);

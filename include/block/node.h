@@ -62,11 +62,13 @@ enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
 /* Gets one line, without a newline. */
 typedef void CheckReport(void *opaque, const char *line);
 
-/* One line of `info`: a boolean, a number or a text. */
+/* One line of `info`: a boolean, a number or a text; or the begin or end of a list or an object of
+ * such lines. */
 typedef struct NodeDetail {
-    const char *key; /* "lazy-refcounts" */
+    const char *key; /* "lazy-refcounts"; NULL in a list */
     bool is_text;
-    char *value; /* "false", "16", "zlib" */
+    char *value;  /* "false", "16", "zlib" */
+    char bracket; /* '[', '{', ']' or '}': and nothing else; 0: a value */
 } NodeDetail;
 
 typedef struct NodeSnapshot {
@@ -221,6 +223,7 @@ struct BlkNode {
     uint64_t size;                       /* what the guest sees, a multiple of 512 */
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;
+    bool flat;      /* this image has no clusters of its own */
     bool probed;    /* nobody said the format */
     bool temporary; /* an overlay that nobody will see again: -snapshot */
     NodeMode mode;

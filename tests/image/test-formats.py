@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The formats of other programs, made and written by vmrun and by qemu, each read by the other."""
+import json
+import os
+import random
+import struct
+import subprocess
+
+from tap import IMG, SEED, WORK, expect, img, main, peer, run
+
+MIB = 1 << 20
+
+# name, format, -o options, size, flags of image-work
+SHAPES = [
+    ("vdi", "vdi", None, 9 * MIB + 1536, ""),
+    ("vdi-static", "vdi", "static=on", 5 * MIB, "-d"),
+    ("vpc", "vpc", None, 11 * MIB + 512, ""),
+    ("vpc-force", "vpc", "force_size=on", 7 * MIB + 512, ""),
+    ("vpc-fixed", "vpc", "subformat=fixed", 5 * MIB, "-d"),
+    ("vpc-direct", "vpc", None, 9 * MIB, "-n"),
+]
+CHECKED = ("vdi", "vmdk", "vhdx")  # by the peer
+
+
+def options_of(options):
+    return ["-o", options] if options else []
+
+
+def create(tool, name, shape):
+    _, fmt, options, size, _ = shape
+    run(tool, "create", "-q", "-f", fmt, *options_of(options), name, size)
+
+
+def peer_check(name, fmt):
+    if fmt in CHECKED:
+        peer("check", "-f", fmt, name)
+
+
+def peer_compare(name, fmt, raw):
+    out = peer("compare", "-f", fmt, "-F", "raw", name, raw)
+    expect("identical" in out, out)
+
+
+def size_of(name, fmt):
+    return json.loads(peer("info", "--output=json", "-f", fmt, name))["virtual-size"]
+
+
+def peer_work(name, fmt, raw, rnd, count=40):
+    """The same random requests by qemu-io on the image and on its raw copy."""
+    size = size_of(name, fmt)
+    commands = []
+    for _ in range(count):
+        offset = rnd.randrange(size // 512) * 512
+        length = min(rnd.choice([512, 4096, 65536, 512 * rnd.randrange(1, 400)]), size - offset)
+        kind = rnd.choice([f"write -P {rnd.randrange(256)}", "write -z"])
+        commands.append(f"{kind} {offset} {length}")
+    for f, n in ((fmt, name), ("raw", raw)):
+        argv = ["qemu-io", "-f", f]
+        for c in commands:
+            argv += ["-c", c]
+        out = run(*argv, n)
+        expect("rror" not in out, out)
+
+
+def both_ways(maker, shape):
+    def test():
+        name, fmt, _, _, flags = shape
+        rnd = random.Random(f"{SEED}{name}{maker}")
+        create(maker, "i", shape)
+        work = [WORK] + ([flags] if flags else [])
+        run(*work, "-b", "i", fmt, "r.raw", rnd.randrange(1 << 30), 100)
+        for _ in range(2):
+            peer_check("i", fmt)
+            peer_compare("i", fmt, "r.raw")
+            peer_work("i", fmt, "r.raw", rnd)
+            run(*work, "i", fmt, "r.raw", rnd.randrange(1 << 30), 60)
+        peer_check("i", fmt)
+        peer_compare("i", fmt, "r.raw")
+        if fmt == "vdi":
+            img("check", "-f", fmt, "i")
+    return test
+
+
+def make_source(rnd, size):
+    with open("src.raw", "wb") as f:
+        f.truncate(size)
+        for _ in range(24):
+            f.seek(rnd.randrange(size // 4096) * 4096)
+            n = min(rnd.randrange(1, 60) * 4096, size - f.tell())
+            f.write(rnd.choice([rnd.randbytes(n), bytes(n), b"text " * (n // 5)]))
+        f.truncate(size)
+
+
+def same_start(name, source):
+    """Some formats round sizes up: what follows must be zeros."""
+    data, right = open(name, "rb").read(), open(source, "rb").read()
+    expect(data[:len(right)] == right, f"{name} differs from {source}")
+    expect(not any(data[len(right):]), f"{name}: garbage at the end")
+
+
+def convert(fmt, options):
+    def test():
+        rnd = random.Random(f"{SEED}{fmt}{options}")
+        make_source(rnd, 7 * MIB + 1536)
+        img("convert", "-f", "raw", "-O", fmt, *options_of(options), "src.raw", "out")
+        peer_check("out", fmt)
+        peer("convert", "-f", fmt, "-O", "raw", "out", "back.raw")
+        same_start("back.raw", "src.raw")
+        img("convert", "-f", fmt, "-O", "raw", "out", "back.raw")
+        same_start("back.raw", "src.raw")
+        os.unlink("out")
+        peer("convert", "-f", "raw", "-O", fmt, *options_of(options), "src.raw", "out")
+        img("convert", "-f", fmt, "-O", "qcow2", "out", "back.qcow2")
+        peer("convert", "-O", "raw", "back.qcow2", "back.raw")
+        same_start("back.raw", "src.raw")
+    return test
+
+
+def info(fmt, options):
+    def test():
+        peer("create", "-q", "-f", fmt, *options_of(options), "i", 3 * MIB)
+        run("qemu-io", "-f", fmt, "-c", "write 1M 64k", "i", code={0, 1})
+        ours = json.loads(img("info", "-f", fmt, "--output=json", "i"))
+        theirs = json.loads(peer("info", "-f", fmt, "--output=json", "i"))
+        expect(ours == theirs, f"{ours}\n{theirs}")
+        a, b = img("info", "i"), peer("info", "i")
+        expect(a == b, f"{a}\n{b}")
+        if fmt in CHECKED:
+            img("check", "-f", fmt, "i")
+    return test
+
+
+def tests():
+    for shape in SHAPES:
+        yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
+        yield f"work/{shape[0]}/theirs", both_ways("qemu-img", shape), True
+    for fmt, options in (("vdi", None), ("vdi", "static=on"), ("vpc", None),
+                         ("vpc", "subformat=fixed"), ("vpc", "subformat=fixed,force_size=on"),
+                         ("vpc", "force_size=on")):
+        yield f"convert/{fmt}/{options}", convert(fmt, options), True
+        yield f"info/{fmt}/{options}", info(fmt, options), True
+
+
+if __name__ == "__main__":
+    main(list(tests()))
