@@ -516,7 +516,8 @@ int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t
     Track track;
     if (!node->fmt->write_compressed)
         return -ENOTSUP;
-    if ((offset & (node->cluster - 1)) || offset >= node->size || in_bytes >= node->cluster)
+    if ((offset & (node->cluster - 1)) || offset >= node->size ||
+        in_bytes > (node->packed_max ? node->packed_max : node->cluster - 1))
         return -EINVAL;
     int ret = node_balance(node);
     if (ret)

@@ -12,8 +12,8 @@
 #define PROBE_BYTES 2048u
 #define MAX_CHAIN   256 /* backing files below one another */
 
-const BlkFormat *const block_formats[] = {&raw_format, &qcow_format, &qcow2_format,
-                                          &vdi_format, &vpc_format,  NULL};
+const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format, &vdi_format,
+                                          &vmdk_format, &vpc_format,  NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {

@@ -225,6 +225,7 @@ typedef struct VdiCheck {
     Vdi *v;
     uint8_t *seen; /* a bit a place */
     uint64_t places;
+    uint32_t used;
     CheckResult *result;
     CheckReport *report;
     void *opaque;
@@ -245,7 +246,7 @@ static int check_entry(uint64_t index, uint64_t entry, void *opaque)
     VdiCheck *c = opaque;
     if (entry >= ENTRY_DISCARD)
         return 0;
-    c->result->allocated++;
+    c->used++;
     if (entry >= c->places) {
         check_line(c,
                    "ERROR: block %" PRIu64 " lies at place %" PRIu64 ", past the end of the file",
@@ -265,7 +266,7 @@ static int check_entry(uint64_t index, uint64_t entry, void *opaque)
 static int check_count(VdiCheck *c, unsigned fix)
 {
     Vdi *v = c->v;
-    uint32_t count = ld32_le(v->header + AT_ALLOCATED), used = (uint32_t)c->result->allocated;
+    uint32_t count = ld32_le(v->header + AT_ALLOCATED), used = c->used;
     unsigned how = count < used ? CHECK_FIX_ERRORS : CHECK_FIX_LEAKS;
     if (count == used)
         return 0;
@@ -302,7 +303,6 @@ static int vdi_check(BlkNode *node, unsigned fix, CheckResult *result, CheckRepo
         ret = block_map_scan(&v->map, check_entry, &c);
     if (!ret)
         ret = check_count(&c, fix);
-    result->total = v->map.entries;
     g_free(c.seen);
     return ret;
 }

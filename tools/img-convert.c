@@ -92,6 +92,7 @@ static bool open_target(ConvertArgs *args, const char *file, GError **error)
     if (!copy->target || !check_target(copy, file, error))
         return false;
     copy->writethrough = how.writethrough;
+    copy->compress |= copy->target->compressed_only;
     copy->target_has_backing = copy->target->backing_name;
     copy->target_is_zero = args->existing ? args->target_is_zero : copy->target->file->sparse;
     return true;

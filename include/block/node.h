@@ -224,6 +224,8 @@ struct BlkNode {
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;
     bool flat;      /* this image has no clusters of its own */
+    bool compressed_only; /* it takes no other writes than node_write_compressed() */
+    unsigned packed_max;  /* the most that node_compress() makes of a cluster; 0: cluster - 1 */
     bool probed;    /* nobody said the format */
     bool temporary; /* an overlay that nobody will see again: -snapshot */
     NodeMode mode;
@@ -264,7 +266,7 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_flush(BlkNode *node);
-/* Compresses one whole cluster into out, which holds a cluster: its length, -ENOSPC if it does not
+/* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length, -ENOSPC if it does not
  * shrink, -ENOTSUP if the format has no compression. (co) */
 int node_compress(BlkNode *node, const void *data, void *out);
 /* Stores what node_compress() made at offset, a multiple of the cluster size. (co) */

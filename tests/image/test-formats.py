@@ -18,6 +18,11 @@ SHAPES = [
     ("vpc-force", "vpc", "force_size=on", 7 * MIB + 512, ""),
     ("vpc-fixed", "vpc", "subformat=fixed", 5 * MIB, "-d"),
     ("vpc-direct", "vpc", None, 9 * MIB, "-n"),
+    ("vmdk", "vmdk", None, 9 * MIB + 1536, ""),
+    ("vmdk-zeroed", "vmdk", "zeroed_grain=on,adapter_type=lsilogic", 6 * MIB, ""),
+    ("vmdk-flat", "vmdk", "subformat=monolithicFlat", 4 * MIB, "-d"),
+    ("vmdk-split", "vmdk", "subformat=twoGbMaxExtentSparse", 7 * MIB, ""),
+    ("vmdk-direct", "vmdk", None, 9 * MIB, "-n"),
 ]
 CHECKED = ("vdi", "vmdk", "vhdx")  # by the peer
 
@@ -126,8 +131,44 @@ def info(fmt, options):
         a, b = img("info", "i"), peer("info", "i")
         expect(a == b, f"{a}\n{b}")
         if fmt in CHECKED:
-            img("check", "-f", fmt, "i")
+            ours, theirs = img("check", "i"), peer("check", "i")
+            expect(ours == theirs, f"{ours}\n{theirs}")
+            ours, theirs = (json.loads(tool("check", "--output=json", "i")) for tool in (img, peer))
+            expect(ours == theirs, f"{ours}\n{theirs}")
     return test
+
+
+def vmdk_parent():
+    for maker, other in ((IMG, "qemu-img"), ("qemu-img", IMG)):
+        peer("create", "-q", "-f", "vmdk", "base.vmdk", 4 * MIB)
+        run(WORK, "-b", "base.vmdk", "vmdk", "r.raw", 7, 60)
+        run(maker, "create", "-q", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", "top.vmdk")
+        run(WORK, "top.vmdk", "vmdk", "r.raw", 8, 40)
+        peer_check("top.vmdk", "vmdk")
+        peer_compare("top.vmdk", "vmdk", "r.raw")
+        peer_work("top.vmdk", "vmdk", "r.raw", random.Random(SEED))
+        run(WORK, "top.vmdk", "vmdk", "r.raw", 9, 40)
+        for argv in (["info"], ["info", "--backing-chain"]):
+            ours, theirs = img(*argv, "top.vmdk"), peer(*argv, "top.vmdk")
+            expect(ours == theirs, f"{ours}\n{theirs}")
+        run(other, "convert", "-O", "raw", "top.vmdk", "o.raw")
+        run("cmp", "o.raw", "r.raw")
+        # a parent that is written turns its child into garbage, and both say so
+        run(WORK, "-b", "base.vmdk", "vmdk", "b.raw", 10, 3)
+        out = img("convert", "-O", "raw", "top.vmdk", "o.raw", code=1)
+        expect("was changed since" in out, out)
+        peer("convert", "-O", "raw", "top.vmdk", "o.raw", code=1)
+
+
+def vmdk_elsewhere():
+    """An image that nobody called VMDK does not reach into other folders."""
+    os.mkdir("d")
+    img("create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", "d/i.vmdk", MIB)
+    text = open("d/i.vmdk").read()
+    open("i.vmdk", "w").write(text.replace("i-flat", "d/i-flat"))
+    out = img("convert", "-O", "raw", "i.vmdk", "o", code=1)
+    expect("another folder" in out, out)
+    img("convert", "-f", "vmdk", "-O", "raw", "i.vmdk", "o")
 
 
 def tests():
@@ -136,9 +177,15 @@ def tests():
         yield f"work/{shape[0]}/theirs", both_ways("qemu-img", shape), True
     for fmt, options in (("vdi", None), ("vdi", "static=on"), ("vpc", None),
                          ("vpc", "subformat=fixed"), ("vpc", "subformat=fixed,force_size=on"),
-                         ("vpc", "force_size=on")):
+                         ("vpc", "force_size=on"), ("vmdk", None),
+                         ("vmdk", "subformat=monolithicFlat"),
+                         ("vmdk", "subformat=twoGbMaxExtentSparse"),
+                         ("vmdk", "subformat=twoGbMaxExtentFlat"),
+                         ("vmdk", "subformat=streamOptimized")):
         yield f"convert/{fmt}/{options}", convert(fmt, options), True
         yield f"info/{fmt}/{options}", info(fmt, options), True
+    yield "vmdk/parent", vmdk_parent, True
+    yield "vmdk/elsewhere", vmdk_elsewhere, False
 
 
 if __name__ == "__main__":
