@@ -7,7 +7,8 @@
 
 #include "block/node.h"
 
-extern const BlkFormat raw_format, qcow_format, qcow2_format, vdi_format, vmdk_format, vpc_format;
+extern const BlkFormat raw_format, qcow_format, qcow2_format, vdi_format, vhdx_format, vmdk_format,
+    vpc_format;
 
 /* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
  * block device keeps its length. (co) */

@@ -13,7 +13,7 @@
 #define MAX_CHAIN   256 /* backing files below one another */
 
 const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format, &vdi_format,
-                                          &vmdk_format, &vpc_format,  NULL};
+                                          &vhdx_format, &vmdk_format, &vpc_format,   NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {

@@ -23,6 +23,9 @@ SHAPES = [
     ("vmdk-flat", "vmdk", "subformat=monolithicFlat", 4 * MIB, "-d"),
     ("vmdk-split", "vmdk", "subformat=twoGbMaxExtentSparse", 7 * MIB, ""),
     ("vmdk-direct", "vmdk", None, 9 * MIB, "-n"),
+    ("vhdx", "vhdx", None, 19 * MIB + 1536, ""),
+    ("vhdx-1m", "vhdx", "block_size=1M,block_state_zero=off", 9 * MIB + 512, ""),
+    ("vhdx-fixed", "vhdx", "subformat=fixed,log_size=2M", 5 * MIB, "-d"),
 ]
 CHECKED = ("vdi", "vmdk", "vhdx")  # by the peer
 
@@ -171,6 +174,111 @@ def vmdk_elsewhere():
     img("convert", "-f", "vmdk", "-O", "raw", "i.vmdk", "o")
 
 
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def sealed(data, at):
+    """With the checksum of all of it, counted as zeros there, at `at`."""
+    data[at:at + 4] = bytes(4)
+    data[at:at + 4] = struct.pack("<I", crc32c(data))
+    return data
+
+
+GUID = bytes(range(1, 17))
+
+
+def log_entry(number, tail, end, changes):
+    """changes: (offset in the file, sector) or (offset, bytes to be zeroed)."""
+    descriptors, sectors = b"", b""
+    for offset, what in changes:
+        if isinstance(what, int):
+            descriptors += struct.pack("<4sIQQQ", b"zero", 0, what, offset, number)
+        else:
+            descriptors += struct.pack("<4s4s8sQQ", b"desc", what[4092:], what[:8], offset, number)
+            sectors += struct.pack("<4sI", b"data", number >> 32) + what[8:4092] + \
+                struct.pack("<I", number & 0xffffffff)
+    head = bytearray(-(-(64 + len(descriptors)) // 4096) * 4096)
+    head[64:64 + len(descriptors)] = descriptors
+    struct.pack_into("<4sIIIQI", head, 0, b"loge", 0, len(head) + len(sectors), tail, number,
+                     len(changes))
+    head[32:48] = GUID
+    struct.pack_into("<QQ", head, 48, end, end)
+    return sealed(bytearray(head + sectors), 4)
+
+
+def put_log(image, entries, at):
+    """Entries (but for their tails) into the ring of 1 MiB at 1 MiB, the first at `at`."""
+    tail = at
+    for number, changes in entries:
+        entry = log_entry(number, tail, len(image), changes)
+        for i, byte in enumerate(entry):
+            image[MIB + (at + i) % MIB] = byte
+        at = (at + len(entry)) % MIB
+    return at
+
+
+def set_header(image, log_guid):
+    for at in (0x10000, 0x20000):
+        header = image[at:at + 4096]
+        header[48:64] = log_guid
+        image[at:at + 4096] = sealed(header, 4)
+
+
+def vhdx_log():
+    """A log is replayed for writing, as the peer does it, and asked for before reading."""
+    rnd = random.Random(SEED)
+    for n in range(6):
+        peer("create", "-q", "-f", "vhdx", "-o", "block_size=1M", "i.vhdx", 8 * MIB)
+        run("qemu-io", "-f", "vhdx", "-c", "write -P 1 0 3M", "i.vhdx")
+        image = bytearray(open("i.vhdx", "rb").read())
+        data = struct.unpack_from("<Q", image, 2 * MIB)[0] & ~(MIB - 1)
+        table = image[2 * MIB:2 * MIB + 4096]
+        table[8:16] = bytes(8)  # the second block is not there any more
+        number, at, old = rnd.randrange(1, 1 << 40), rnd.choice([0, MIB - 8192, MIB - 4096]), n > 2
+        if old:  # of an earlier session: it counts no more
+            at = put_log(image, [(number, [(0, 4096)])], at)
+            number += 5
+        entries = []
+        for i in range(n):
+            changes = [(data + 4096 * rnd.randrange(256), rnd.randbytes(4096)) for _ in range(n * n)]
+            changes.append((data + 2 * MIB + 4096 * rnd.randrange(200), 8192))
+            changes.append((2 * MIB, bytes(table)))
+            entries.append((number + i, changes))
+        put_log(image, entries, at)
+        set_header(image, GUID)
+        right = bytearray(image)
+        for offset, what in (change for entry in entries for change in entry[1]):
+            what = bytes(what) if isinstance(what, int) else what
+            right[offset:offset + len(what)] = what
+        for name in ("i.vhdx", "j.vhdx"):
+            open(name, "wb").write(image)
+        out = img("convert", "-O", "raw", "i.vhdx", "o.raw", code=1)
+        expect("log must be replayed" in out, out)
+        if n == 0:
+            continue
+        expect("log was replayed" in img("check", "-r", "all", "i.vhdx"), "no word")
+        found = open("i.vhdx", "rb").read()
+        expect(found[2 * MIB:] == right[2 * MIB:] and found[:4096] == right[:4096],
+               f"{n}: wrongly replayed")
+        if n == 1:  # of several entries the peer (7.2) replays only some
+            peer("check", "-r", "all", "j.vhdx")
+            expect("identical" in peer("compare", "i.vhdx", "j.vhdx"), "differs")
+        img("convert", "-O", "raw", "i.vhdx", "o.raw")
+        raw = open("o.raw", "rb").read()
+        expect(not any(raw[MIB:2 * MIB]) and raw[2 * MIB] == 1, "the table's change is missing")
+        expect(img("check", "i.vhdx") == peer("check", "i.vhdx"), "check differs")
+        # and one that lies
+        image[MIB + 4096 * rnd.randrange(4) + rnd.randrange(64)] ^= 1
+        open("i.vhdx", "wb").write(image)
+        img("check", "-r", "all", "i.vhdx", code={0, 1})
+
+
 def tests():
     for shape in SHAPES:
         yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
@@ -181,9 +289,11 @@ def tests():
                          ("vmdk", "subformat=monolithicFlat"),
                          ("vmdk", "subformat=twoGbMaxExtentSparse"),
                          ("vmdk", "subformat=twoGbMaxExtentFlat"),
-                         ("vmdk", "subformat=streamOptimized")):
+                         ("vmdk", "subformat=streamOptimized"), ("vhdx", None),
+                         ("vhdx", "subformat=fixed"), ("vhdx", "block_size=2M")):
         yield f"convert/{fmt}/{options}", convert(fmt, options), True
         yield f"info/{fmt}/{options}", info(fmt, options), True
+    yield "vhdx/log", vhdx_log, True
     yield "vmdk/parent", vmdk_parent, True
     yield "vmdk/elsewhere", vmdk_elsewhere, False
 
