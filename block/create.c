@@ -13,6 +13,16 @@ bool create_begin(BlkFile *file, GError **error)
     return !ret || fail_errno(error, -ret, "cannot empty '%s'", file->name);
 }
 
+int alloc_extend(BlkFile *file, CoMutex *lock, uint64_t end)
+{
+    if (!file->sparse)
+        return 0;
+    co_mutex_lock(lock);
+    int ret = end > file->size ? file_truncate(file, end) : 0;
+    co_mutex_unlock(lock);
+    return ret;
+}
+
 void create_uuid(uint8_t *uuid)
 {
     for (int i = 0; i < 16; i++)

@@ -15,6 +15,9 @@ extern const BlkFormat raw_format, qcow_format, qcow2_format, vdi_format, vhdx_f
 bool create_begin(BlkFile *file, GError **error);
 /* Makes a range read as zeros; the caller has all of the node to itself. (co) */
 int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
+/* Makes a file that can be sparse at least `end` bytes long.  Calls with one lock do not overtake
+ * one another, so that none cuts off what another one made room for. (co) */
+int alloc_extend(BlkFile *file, CoMutex *lock, uint64_t end);
 /* 16 random bytes, marked as a UUID of version 4 in the order that Windows writes. */
 void create_uuid(uint8_t *uuid);
 /* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */

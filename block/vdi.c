@@ -43,6 +43,7 @@ typedef struct Vdi {
     uint64_t data; /* where block 0 lies */
     uint8_t header[HEADER_BYTES];
     uint32_t next; /* place of the next new block */
+    CoMutex room_lock;
 } Vdi;
 
 static Vdi *vdi(const BlkNode *node)
@@ -168,7 +169,8 @@ static int vdi_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *allo
     alloc->end = alloc->start + BLOCK_BYTES;
     alloc->host = v->data + (uint64_t)v->next++ * BLOCK_BYTES;
     alloc->fresh = node->file->sparse && alloc->host >= node->file->size;
-    return 0;
+    /* A block whose end is never written must not reach past the end of the file. */
+    return alloc_extend(node->file, &v->room_lock, alloc->host + BLOCK_BYTES);
 }
 
 static int vdi_link(BlkNode *node, const Alloc *alloc, int ret)
@@ -191,19 +193,10 @@ static int write_header(void *opaque)
     return file_pwrite(v->base.file, 0, v->header, HEADER_BYTES);
 }
 
-/* A block whose end was never written must not lie past the end of the file. */
-static int cover_blocks(Vdi *v)
-{
-    uint64_t end = v->data + (uint64_t)v->next * BLOCK_BYTES;
-    BlkFile *file = v->base.file;
-    return end > file->size && file->sparse ? file_truncate(file, end) : 0;
-}
-
 static int vdi_flush(BlkNode *node)
 {
     Vdi *v = vdi(node);
-    int ret = cover_blocks(v);
-    return ret ? ret : block_map_commit(&v->map, write_header, v, true);
+    return block_map_commit(&v->map, write_header, v, true);
 }
 
 /* A block that was given back may still be counted. */

@@ -303,7 +303,7 @@ static int vhdx_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *all
     alloc->fresh = file->sparse && alloc->host >= file->size;
     v->end = end;
     /* An entry must not name what lies past the end of the file. */
-    return file->sparse && end > file->size ? file_truncate(file, end) : 0;
+    return alloc_extend(file, &v->room_lock, end);
 }
 
 static int vhdx_link(BlkNode *node, const Alloc *alloc, int ret)

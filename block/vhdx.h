@@ -51,7 +51,7 @@ typedef struct Vhdx {
     uint64_t chunk_ratio; /* blocks for each bitmap's entry in the table */
     uint64_t end;         /* where the next block may lie */
     bool marked;          /* as written by this program, with new GUIDs */
-    CoMutex mark_lock;
+    CoMutex mark_lock, room_lock;
 } Vhdx;
 
 static inline Vhdx *vhdx(const BlkNode *node)

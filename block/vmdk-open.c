@@ -163,7 +163,7 @@ static bool check_sparse(const BlkFile *file, const SparseHeader *s, GError **er
     if (s->version < 1 || s->version > 3)
         return fail(error, "'%s' is a VMDK extent of version %u; 1 to 3 are supported", name,
                     s->version);
-    if (!is_pow2(s->grain) || s->grain * 512 > MAX_GRAIN)
+    if (!is_pow2(s->grain) || s->grain > MAX_GRAIN / 512)
         return fail(error, "'%s': grains of %" PRIu64 " sectors; powers of two up to %u are right",
                     name, s->grain, MAX_GRAIN / 512);
     if (!is_pow2(s->table_entries) || s->table_entries < 128 || s->table_entries > 4096)
@@ -250,6 +250,9 @@ static char *extent_path(const Vmdk *v, const char *name, GError **error)
 
 static bool open_extent_file(Vmdk *v, VmdkExtent *e, const char *name, GError **error)
 {
+    uint64_t device, inode;
+    if (!host_file_identity(v->base.file, &device, &inode))
+        return fail(error, "'%s' is no file of this host, and cannot name one", v->base.name);
     g_autofree char *path = extent_path(v, name, error);
     if (!path)
         return false;
