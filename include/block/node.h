@@ -223,11 +223,11 @@ struct BlkNode {
     uint64_t size;                       /* what the guest sees, a multiple of 512 */
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;
-    bool flat;      /* this image has no clusters of its own */
+    bool flat;            /* this image has no clusters of its own */
     bool compressed_only; /* it takes no other writes than node_write_compressed() */
     unsigned packed_max;  /* the most that node_compress() makes of a cluster; 0: cluster - 1 */
-    bool probed;    /* nobody said the format */
-    bool temporary; /* an overlay that nobody will see again: -snapshot */
+    bool probed;          /* nobody said the format */
+    bool temporary;       /* an overlay that nobody will see again: -snapshot */
     NodeMode mode;
     Tracker requests;
     struct ExpandedCluster *expanded; /* the last compressed cluster that was read */
@@ -266,8 +266,8 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_flush(BlkNode *node);
-/* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length, -ENOSPC if it does not
- * shrink, -ENOTSUP if the format has no compression. (co) */
+/* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length,
+ * -ENOSPC if it does not shrink, -ENOTSUP if the format has no compression. (co) */
 int node_compress(BlkNode *node, const void *data, void *out);
 /* Stores what node_compress() made at offset, a multiple of the cluster size. (co) */
 int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);
