@@ -12,8 +12,9 @@
 #define PROBE_BYTES 2048u
 #define MAX_CHAIN   256 /* backing files below one another */
 
-const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format, &vdi_format,
-                                          &vhdx_format, &vmdk_format, &vpc_format,   NULL};
+const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format,
+                                          &luks_format, &vdi_format,  &vhdx_format,
+                                          &vmdk_format, &vpc_format,  NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {
@@ -161,7 +162,8 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
         return NULL;
     }
     bool ok = open_backing(node, above, error);
-    node->mode.backing = node->mode.backing_format = NULL; /* the caller's, and served */
+    /* the caller's, and served */
+    node->mode.backing = node->mode.backing_format = node->mode.key_secret = NULL;
     if (ok)
         return node;
     node_abandon(node);

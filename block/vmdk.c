@@ -340,49 +340,30 @@ static int vmdk_compress(const BlkNode *node, const void *in, void *out)
 
 /* ---- Info ---- */
 
-typedef struct Lines {
-    unsigned wanted, next;
-    NodeDetail *out;
-} Lines;
-
-/* value is taken over. */
-static void put(Lines *lines, const char *key, bool is_text, char *value, char bracket)
+static void put_extent(DetailLines *lines, const VmdkExtent *x)
 {
-    if (lines->next++ == lines->wanted)
-        *lines->out = (NodeDetail){key, is_text, value, bracket};
-    else
-        g_free(value);
-}
-
-static void put_number(Lines *lines, const char *key, uint64_t value)
-{
-    put(lines, key, false, g_strdup_printf("%" PRIu64, value), 0);
-}
-
-static void put_extent(Lines *lines, const VmdkExtent *x)
-{
-    put(lines, NULL, false, NULL, '{');
+    detail_bracket(lines, NULL, '{');
     if (x->compressed)
-        put(lines, "compressed", false, g_strdup("true"), 0);
-    put_number(lines, "virtual-size", x->bytes);
-    put(lines, "filename", true, g_strdup(x->file ? x->file->name : ""), 0);
+        detail_bool(lines, "compressed", true);
+    detail_number(lines, "virtual-size", x->bytes);
+    detail_text(lines, "filename", x->file ? x->file->name : "");
     if (x->directory)
-        put_number(lines, "cluster-size", x->grain);
-    put(lines, "format", true, g_strdup(x->type), 0);
-    put(lines, NULL, false, NULL, '}');
+        detail_number(lines, "cluster-size", x->grain);
+    detail_text(lines, "format", x->type);
+    detail_bracket(lines, NULL, '}');
 }
 
 static bool vmdk_detail(const BlkNode *node, unsigned n, NodeDetail *d)
 {
     const Vmdk *v = vmdk(node);
-    Lines lines = {.wanted = n, .out = d};
-    put_number(&lines, "cid", v->cid);
-    put_number(&lines, "parent-cid", v->parent_cid);
-    put(&lines, "create-type", true, g_strdup(v->create_type ? v->create_type : ""), 0);
-    put(&lines, "extents", false, NULL, '[');
-    for (unsigned i = 0; i < v->count && lines.next <= n; i++)
+    DetailLines lines = {.wanted = n, .out = d};
+    detail_number(&lines, "cid", v->cid);
+    detail_number(&lines, "parent-cid", v->parent_cid);
+    detail_text(&lines, "create-type", v->create_type ? v->create_type : "");
+    detail_bracket(&lines, "extents", '[');
+    for (unsigned i = 0; i < v->count; i++)
         put_extent(&lines, &v->extents[i]);
-    put(&lines, NULL, false, NULL, ']');
+    detail_bracket(&lines, NULL, ']');
     return n < lines.next;
 }
 

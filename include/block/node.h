@@ -209,6 +209,9 @@ typedef struct NodeMode {
     BlkFile *data_file;
     /* Bytes of metadata cached; 0: the default. */
     uint64_t l2_cache, refcount_cache;
+    /* An encrypted image's password: the ID of a secret (block/secret.h); NULL: none is given. */
+    const char *key_secret;
+    bool may_be_locked; /* without it the image opens all the same, but its data is -EACCES: info */
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
     const char *backing, *backing_format;
 } NodeMode;
@@ -223,7 +226,9 @@ struct BlkNode {
     uint64_t size;                       /* what the guest sees, a multiple of 512 */
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;
-    bool flat;            /* this image has no clusters of its own */
+    bool flat; /* this image has no clusters of its own */
+    bool encrypted;
+    bool garbage;         /* what was never written reads as anything but zeros */
     bool compressed_only; /* it takes no other writes than node_write_compressed() */
     unsigned packed_max;  /* the most that node_compress() makes of a cluster; 0: cluster - 1 */
     bool probed;          /* nobody said the format */
