@@ -13,6 +13,24 @@ bool create_begin(BlkFile *file, GError **error)
     return !ret || fail_errno(error, -ret, "cannot empty '%s'", file->name);
 }
 
+int alloc_extend(BlkFile *file, CoMutex *lock, uint64_t end)
+{
+    if (!file->sparse)
+        return 0;
+    co_mutex_lock(lock);
+    int ret = end > file->size ? file_truncate(file, end) : 0;
+    co_mutex_unlock(lock);
+    return ret;
+}
+
+void create_uuid(uint8_t *uuid)
+{
+    for (int i = 0; i < 16; i++)
+        uuid[i] = (uint8_t)g_random_int();
+    uuid[7] = (uint8_t)((uuid[7] & 0x0f) | 0x40);
+    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+}
+
 /* Every -o option must be one of the format's. */
 static bool check_options(const BlkFormat *fmt, const Options *options, GError **error)
 {

@@ -7,11 +7,28 @@
 
 #include "block/node.h"
 
-extern const BlkFormat raw_format, qcow_format, qcow2_format;
+extern const BlkFormat raw_format, qcow_format, qcow2_format, luks_format, vdi_format, vhdx_format,
+    vmdk_format, vpc_format;
 
 /* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
  * block device keeps its length. (co) */
 bool create_begin(BlkFile *file, GError **error);
+/* Makes a range read as zeros; the caller has all of the node to itself. (co) */
+int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
+/* Makes a file that can be sparse at least `end` bytes long.  Calls with one lock do not overtake
+ * one another, so that none cuts off what another one made room for. (co) */
+int alloc_extend(BlkFile *file, CoMutex *lock, uint64_t end);
+/* 16 random bytes, marked as a UUID of version 4 in the order that Windows writes. */
+void create_uuid(uint8_t *uuid);
+/* Lines of `info`, of which one is wanted: all are put, and that one stays in *out. */
+typedef struct DetailLines {
+    unsigned wanted, next;
+    NodeDetail *out;
+} DetailLines;
+void detail_bracket(DetailLines *lines, const char *key, char bracket);
+void detail_text(DetailLines *lines, const char *key, const char *value);
+void detail_number(DetailLines *lines, const char *key, uint64_t value);
+void detail_bool(DetailLines *lines, const char *key, bool value);
 /* zlib's raw deflate in a window of 4 KiB, as qcow and qcow2 use it; results as BlkFormat's. */
 int deflate_cluster(const void *in, size_t in_bytes, void *out, size_t capacity);
 int inflate_cluster(const void *in, size_t in_bytes, void *out, size_t out_bytes);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/node.h"
+#include "formats.h"
 #include "util/bytes.h"
 #include "util/log.h"
 #include "util/threadpool.h"
@@ -19,6 +19,7 @@
 #define FEW_PIECES 32 /* of a scatter list, kept on the stack */
 
 struct ExpandedCluster {
+    const BlkFile *file;
     uint64_t host, host_bytes;
     uint8_t *data;
 };
@@ -61,7 +62,9 @@ void node_forget_expanded(BlkNode *node)
 static const uint8_t *expanded_find(const BlkNode *node, const Extent *e)
 {
     const struct ExpandedCluster *x = node->expanded;
-    return x && x->host == e->host && x->host_bytes == e->host_bytes ? x->data : NULL;
+    return x && x->file == extent_file(e) && x->host == e->host && x->host_bytes == e->host_bytes
+               ? x->data
+               : NULL;
 }
 
 typedef struct Expansion {
@@ -85,7 +88,7 @@ static int expand(const Extent *e)
     void *in = block_alloc(e->host_bytes);
     x.in = in;
     x.out = block_alloc(node->cluster);
-    int ret = in && x.out ? file_pread(node->file, e->host, in, e->host_bytes) : -ENOMEM;
+    int ret = in && x.out ? file_pread(extent_file(e), e->host, in, e->host_bytes) : -ENOMEM;
     if (!ret)
         ret = co_pool(expansion_run, &x);
     free(in);
@@ -95,7 +98,7 @@ static int expand(const Extent *e)
     }
     node_forget_expanded(node);
     node->expanded = g_new(struct ExpandedCluster, 1);
-    *node->expanded = (struct ExpandedCluster){e->host, e->host_bytes, x.out};
+    *node->expanded = (struct ExpandedCluster){extent_file(e), e->host, e->host_bytes, x.out};
     return 0;
 }
 
@@ -107,8 +110,8 @@ static int read_extent(const Extent *e, IoBuf buf, uint64_t bytes, bool wait)
     int ret;
     switch (e->kind) {
     case EXTENT_DATA:
-        ret = file_read_nowait(e->node->file, e->host, buf, bytes);
-        return ret == -EAGAIN && wait ? file_read(e->node->file, e->host, buf, bytes) : ret;
+        ret = file_read_nowait(extent_file(e), e->host, buf, bytes);
+        return ret == -EAGAIN && wait ? file_read(extent_file(e), e->host, buf, bytes) : ret;
     case EXTENT_COMPRESSED:
         data = expanded_find(e->node, e);
         if (!data && !wait)
@@ -192,6 +195,11 @@ static int border_load(BlkNode *node, Border *b)
     return read_range(node, b->offset, (IoBuf){&iov, 1, 0}, inside, true);
 }
 
+static BlkFile *alloc_file(const BlkNode *node, const Alloc *alloc)
+{
+    return alloc->file ? alloc->file : node->file;
+}
+
 /* Adds the border to a write of its neighbour, or zeroes it apart. Returns pieces added to iov, or
  * a negative errno. */
 static int border_write(BlkNode *node, const Alloc *alloc, const Border *b, struct iovec *iov)
@@ -203,7 +211,8 @@ static int border_write(BlkNode *node, const Alloc *alloc, const Border *b, stru
         *iov = (struct iovec){from, b->bytes};
         return 1;
     }
-    return file_zero(node->file, alloc->host + (b->offset - alloc->start), b->bytes, false);
+    return file_zero(alloc_file(node, alloc), alloc->host + (b->offset - alloc->start), b->bytes,
+                     false);
 }
 
 /* Head, data and tail in one write. */
@@ -225,7 +234,7 @@ static int write_joined(BlkNode *node, const Alloc *alloc, const Border *head, c
             uint64_t length = 0;
             for (int i = 0; i < count; i++)
                 length += iov[i].iov_len;
-            ret = file_write(node->file, host, (IoBuf){iov, count, 0}, length);
+            ret = file_write(alloc_file(node, alloc), host, (IoBuf){iov, count, 0}, length);
         }
     }
     if (iov != few)
@@ -274,9 +283,10 @@ static int write_in_place(BlkNode *node, uint64_t *offset, IoBuf *buf, uint64_t 
             return ret;
         if (e.kind != EXTENT_DATA || !e.in_place)
             return 0;
-        ret = file_write_nowait(node->file, e.host, *buf, e.bytes);
+        e.node = node;
+        ret = file_write_nowait(extent_file(&e), e.host, *buf, e.bytes);
         if (ret == -EAGAIN && !map_flags)
-            ret = file_write(node->file, e.host, *buf, e.bytes);
+            ret = file_write(extent_file(&e), e.host, *buf, e.bytes);
         if (ret)
             return ret;
         *buf = iobuf_skip(*buf, e.bytes);
@@ -444,6 +454,20 @@ int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
     return ret;
 }
 
+int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    uint64_t start, end;
+    whole_clusters(node, offset, bytes, &start, &end);
+    if (start >= end)
+        return write_zero_where_needed(node, offset, bytes);
+    int ret = write_zero_where_needed(node, offset, start - offset);
+    if (!ret)
+        ret = node->fmt->zero ? node->fmt->zero(node, start, end - start, 0) : -ENOTSUP;
+    if (ret == -ENOTSUP)
+        ret = write_zero_where_needed(node, start, end - start);
+    return ret ? ret : write_zero_where_needed(node, end, offset + bytes - end);
+}
+
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
 {
     uint64_t start, end;
@@ -492,7 +516,8 @@ int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t
     Track track;
     if (!node->fmt->write_compressed)
         return -ENOTSUP;
-    if ((offset & (node->cluster - 1)) || offset >= node->size || in_bytes >= node->cluster)
+    if ((offset & (node->cluster - 1)) || offset >= node->size ||
+        in_bytes > (node->packed_max ? node->packed_max : node->cluster - 1))
         return -EINVAL;
     int ret = node_balance(node);
     if (ret)

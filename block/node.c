@@ -12,7 +12,9 @@
 #define PROBE_BYTES 2048u
 #define MAX_CHAIN   256 /* backing files below one another */
 
-const BlkFormat *const block_formats[] = {&raw_format, &qcow_format, &qcow2_format, NULL};
+const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format,
+                                          &luks_format, &vdi_format,  &vhdx_format,
+                                          &vmdk_format, &vpc_format,  NULL};
 
 const BlkFormat *format_find(const char *name, GError **error)
 {
@@ -25,8 +27,10 @@ const BlkFormat *format_find(const char *name, GError **error)
     const char *near = nearest_word(name, names);
     if (near)
         fail(error, "unknown image format '%s'; did you mean '%s'?", name, near);
-    else
-        fail(error, "unknown image format '%s'; there are raw, qcow and qcow2", name);
+    else {
+        g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)names);
+        fail(error, "unknown image format '%s'; there are %s", name, all);
+    }
     return NULL;
 }
 
@@ -158,7 +162,8 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
         return NULL;
     }
     bool ok = open_backing(node, above, error);
-    node->mode.backing = node->mode.backing_format = NULL; /* the caller's, and served */
+    /* the caller's, and served */
+    node->mode.backing = node->mode.backing_format = node->mode.key_secret = NULL;
     if (ok)
         return node;
     node_abandon(node);
@@ -198,6 +203,20 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error)
 {
     return open_file_in_chain(file, format, mode, NULL, error);
+}
+
+/* ---- Asking ---- */
+
+uint64_t node_allocated(const BlkNode *node)
+{
+    uint64_t bytes = host_file_allocated(node->file);
+    for (unsigned n = 0; node->fmt->other_file; n++) {
+        BlkFile *file = node->fmt->other_file(node, n);
+        if (!file)
+            break;
+        bytes += host_file_allocated(file);
+    }
+    return bytes;
 }
 
 /* ---- Closing ---- */

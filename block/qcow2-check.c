@@ -86,10 +86,10 @@ static void count_compressed(Check *c, uint64_t entry)
     count(c, offset, bytes, "a compressed cluster");
 }
 
-static void count_l2_entry(Check *c, uint64_t entry, uint64_t index, bool active)
+static void count_l2_entry(Check *c, L2Entry l2, uint64_t index, bool active)
 {
     Qcow2 *q = c->q;
-    uint64_t host = entry & ENTRY_OFFSET;
+    uint64_t entry = l2.word, host = entry & ENTRY_OFFSET;
     if (entry & ENTRY_COMPRESSED) {
         if (entry & ENTRY_COPIED)
             check_error(c, false, "ERROR: compressed cluster %" PRIu64 " has the copied flag",
@@ -105,7 +105,7 @@ static void count_l2_entry(Check *c, uint64_t entry, uint64_t index, bool active
                     "ERROR: guest cluster %" PRIu64 " is a zero cluster, which version 2 "
                     "does not know",
                     index);
-    if (!host)
+    if (!qcow2_has_host(q, entry) && !l2.subs)
         return;
     if (host & q->cluster_mask) {
         check_error(c, false,
@@ -114,7 +114,13 @@ static void count_l2_entry(Check *c, uint64_t entry, uint64_t index, bool active
                     host);
         return;
     }
-    count(c, host, qcow2_cluster_bytes(q), "a data cluster");
+    if (q->subs > 1 && qcow2_entry_fault(q, l2))
+        check_error(c, false, "ERROR: guest cluster %" PRIu64 ": %s", index,
+                    qcow2_entry_fault(q, l2));
+    if (!qcow2_has_host(q, entry))
+        return;
+    if (!q->data_name)
+        count(c, host, qcow2_cluster_bytes(q), "a data cluster");
     if (!active)
         return;
     c->result->allocated++;
@@ -126,7 +132,7 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
 {
     Qcow2 *q = c->q;
     uint32_t per_table = 1u << q->l2_bits;
-    g_autofree uint64_t *l2 = g_new(uint64_t, per_table);
+    g_autofree uint8_t *l2 = g_malloc(qcow2_cluster_bytes(q));
     for (uint32_t i = 0; i < entries; i++) {
         uint64_t table = l1[i] & ENTRY_OFFSET;
         if (!table)
@@ -143,12 +149,16 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
         /* Once is enough for a table that the same L1 table names again. */
         if (number >= c->clusters || (active && c->counts[number] > 1))
             continue;
-        int ret = read_words(c, table, l2, per_table);
+        c->work += per_table;
+        int ret = c->work > MAX_WORK ? -E2BIG
+                                     : file_pread(q->base.file, table, l2, qcow2_cluster_bytes(q));
         if (ret)
             return ret;
-        for (uint32_t j = 0; j < per_table; j++)
-            if (l2[j])
-                count_l2_entry(c, l2[j], (uint64_t)i * per_table + j, active);
+        for (uint32_t j = 0; j < per_table; j++) {
+            L2Entry entry = qcow2_table_entry(q, l2, j);
+            if (entry.word || entry.subs)
+                count_l2_entry(c, entry, (uint64_t)i * per_table + j, active);
+        }
     }
     return 0;
 }

@@ -12,32 +12,72 @@
 
 /* ---- Entries ---- */
 
-uint64_t qcow2_page_entry(const MetaPage *page, unsigned index)
+L2Entry qcow2_table_entry(const Qcow2 *q, const void *table, unsigned index)
 {
-    return ld64_be(page->data + index * 8);
+    const uint8_t *at = (const uint8_t *)table + ((size_t)index << q->entry_shift);
+    return (L2Entry){ld64_be(at), q->subs > 1 ? ld64_be(at + 8) : 0};
 }
 
-void qcow2_page_set(MetaPage *page, unsigned index, uint64_t entry)
+void qcow2_table_set(const Qcow2 *q, void *table, unsigned index, L2Entry entry)
 {
-    st64_be(page->data + index * 8, entry);
-    meta_dirty(page, index * 8, index * 8 + 8);
+    uint8_t *at = (uint8_t *)table + ((size_t)index << q->entry_shift);
+    st64_be(at, entry.word);
+    if (q->subs > 1)
+        st64_be(at + 8, entry.subs);
 }
 
-static unsigned page_entries(const Qcow2 *q)
+L2Entry qcow2_page_entry(const Qcow2 *q, const MetaPage *page, unsigned index)
 {
-    return q->l2.page_bytes / 8;
+    return qcow2_table_entry(q, page->data, index);
 }
 
-/* What an entry says; *host: the cluster that it refers to, 0 if none (or if it is compressed). */
-static ExtentKind entry_kind(uint64_t entry, uint64_t *host)
+void qcow2_page_set(const Qcow2 *q, MetaPage *page, unsigned index, L2Entry entry)
 {
-    *host = 0;
-    if (entry & ENTRY_COMPRESSED)
+    qcow2_table_set(q, page->data, index, entry);
+    meta_dirty(page, index << q->entry_shift, (index + 1) << q->entry_shift);
+}
+
+unsigned qcow2_page_entries(const Qcow2 *q)
+{
+    return q->l2.page_bytes >> q->entry_shift;
+}
+
+bool qcow2_has_host(const Qcow2 *q, uint64_t word)
+{
+    if (word & ENTRY_COMPRESSED)
+        return false;
+    /* The first cluster of a data file is a place like others. */
+    return (word & ENTRY_OFFSET) || (q->data_name && (word & ENTRY_COPIED));
+}
+
+ExtentKind qcow2_sub_kind(const Qcow2 *q, L2Entry entry, unsigned sub)
+{
+    if (entry.word & ENTRY_COMPRESSED)
         return EXTENT_COMPRESSED;
-    *host = entry & ENTRY_OFFSET;
-    if (entry & ENTRY_ZERO)
+    if (q->subs > 1) {
+        if (entry.subs >> sub & 1ULL << 32)
+            return EXTENT_ZERO;
+        return entry.subs >> sub & 1 ? EXTENT_DATA : EXTENT_UNALLOCATED;
+    }
+    if (entry.word & ENTRY_ZERO)
         return EXTENT_ZERO;
-    return *host ? EXTENT_DATA : EXTENT_UNALLOCATED;
+    return qcow2_has_host(q, entry.word) ? EXTENT_DATA : EXTENT_UNALLOCATED;
+}
+
+const char *qcow2_entry_fault(const Qcow2 *q, L2Entry entry)
+{
+    if (entry.word & ENTRY_COMPRESSED)
+        return q->data_name ? "a compressed cluster in an image with a data file" : NULL;
+    if (entry.word & ENTRY_OFFSET & q->cluster_mask)
+        return "a cluster offset that is not aligned";
+    if (q->subs == 1)
+        return (entry.word & ENTRY_ZERO) && q->version < 3
+                   ? "a zero cluster in an image of version 2"
+                   : NULL;
+    if ((entry.subs & SUBS_ALLOCATED) && !qcow2_has_host(q, entry.word))
+        return "subclusters without a cluster";
+    return entry.subs & entry.subs >> 32 & SUBS_ALLOCATED ? "subclusters both data and zeros"
+                                                          : NULL;
 }
 
 void qcow2_compressed_place(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_t *bytes)
@@ -48,18 +88,18 @@ void qcow2_compressed_place(const Qcow2 *q, uint64_t entry, uint64_t *offset, ui
     *bytes = sectors * 512 - (*offset & 511);
 }
 
-void qcow2_drop_entry(Qcow2 *q, uint64_t entry)
+void qcow2_drop_entry(Qcow2 *q, uint64_t word)
 {
-    uint64_t host, offset, bytes;
-    if (entry_kind(entry, &host) == EXTENT_COMPRESSED) {
-        qcow2_compressed_place(q, entry, &offset, &bytes);
+    uint64_t host = word & ENTRY_OFFSET, offset, bytes;
+    if (word & ENTRY_COMPRESSED) {
+        qcow2_compressed_place(q, word, &offset, &bytes);
         uint64_t first = offset & ~q->cluster_mask;
         uint64_t last = (offset + bytes - 1) & ~q->cluster_mask;
         qcow2_free_later(q, first, ((last - first) >> q->cluster_bits) + 1);
         node_forget_expanded(&q->base);
     } else if (host & q->cluster_mask) {
         qcow2_bad(q, "cluster offset 0x%" PRIx64 " is not aligned", host);
-    } else if (host) {
+    } else if (host && !q->data_name) { /* room in a data file is not counted */
         qcow2_free_later(q, host, 1);
     }
 }
@@ -77,8 +117,8 @@ int qcow2_l2_page(Qcow2 *q, uint64_t offset, unsigned flags, MetaPage **page, un
     uint64_t entry = bits_get(offset >> q->cluster_bits, 0, q->l2_bits);
     if (table & q->cluster_mask)
         return qcow2_bad(q, "L2 table offset 0x%" PRIx64 " is not aligned", table);
-    *index = (unsigned)(entry % page_entries(q));
-    uint64_t at = table + entry / page_entries(q) * q->l2.page_bytes;
+    *index = (unsigned)(entry % qcow2_page_entries(q));
+    uint64_t at = table + entry / qcow2_page_entries(q) * q->l2.page_bytes;
     return flags & MAP_NOWAIT ? meta_get_nowait(&q->l2, at, page) : meta_get(&q->l2, at, page);
 }
 
@@ -94,11 +134,11 @@ static int copy_l2_table(Qcow2 *q, uint64_t from, uint64_t to)
             return ret;
         MetaPage *new = meta_get_zeroed(&q->l2, to + done);
         if (new) {
-            for (unsigned i = 0; i < page_entries(q); i++) {
-                uint64_t entry = qcow2_page_entry(old, i);
-                if (!(entry & ENTRY_COMPRESSED))
-                    entry &= ~ENTRY_COPIED;
-                st64_be(new->data + i * 8, entry);
+            for (unsigned i = 0; i < qcow2_page_entries(q); i++) {
+                L2Entry entry = qcow2_page_entry(q, old, i);
+                if (!(entry.word & ENTRY_COMPRESSED))
+                    entry.word &= ~ENTRY_COPIED;
+                qcow2_table_set(q, new->data, i, entry);
             }
             meta_dirty(new, 0, q->l2.page_bytes);
             meta_put(new);
@@ -183,50 +223,86 @@ static void map_hole(const Qcow2 *q, uint64_t offset, uint64_t bytes, Extent *ex
 
 /* Guest data may be overwritten where it is: nobody shares it, and it is no table of the image (9).
  */
-static bool may_write(const Qcow2 *q, uint64_t entry, uint64_t host)
+static bool may_write(const Qcow2 *q, uint64_t word)
 {
-    return q->metadata && !q->corrupt && (entry & ENTRY_COPIED) &&
-           !qcow2_is_metadata(q, host, qcow2_cluster_bytes(q));
+    if (!q->metadata || q->corrupt || !(word & ENTRY_COPIED))
+        return false;
+    return q->data_name || !qcow2_is_metadata(q, word & ENTRY_OFFSET, qcow2_cluster_bytes(q));
 }
 
-/* How many entries from index on continue the first one. */
-static unsigned map_run(Qcow2 *q, const MetaPage *page, unsigned index, unsigned max,
-                        ExtentKind kind, uint64_t host, bool in_place)
+/* A walk through the subclusters of a page, in the guest's order. */
+typedef struct Walk {
+    const Qcow2 *q;
+    const MetaPage *page;
+    unsigned index, sub;
+    L2Entry entry;
+} Walk;
+
+static Walk walk_begin(const Qcow2 *q, const MetaPage *page, unsigned index, uint64_t within)
 {
-    unsigned n = 1;
-    for (; n < max; n++) {
-        uint64_t next, entry = qcow2_page_entry(page, index + n);
-        if (entry_kind(entry, &next) != kind)
+    return (Walk){q, page, index, (unsigned)(within >> q->sub_bits),
+                  qcow2_page_entry(q, page, index)};
+}
+
+/* False at the end of the page. */
+static bool walk_next(Walk *w)
+{
+    if (++w->sub < w->q->subs)
+        return true;
+    if (++w->index == qcow2_page_entries(w->q))
+        return false;
+    w->sub = 0;
+    w->entry = qcow2_page_entry(w->q, w->page, w->index);
+    return true;
+}
+
+static uint64_t walk_host(const Walk *w)
+{
+    return (w->entry.word & ENTRY_OFFSET) + ((uint64_t)w->sub << w->q->sub_bits);
+}
+
+/* How many bytes, from the subcluster at w on, continue it: at least `bytes` if there are so many.
+ */
+static uint64_t map_run(Walk w, uint64_t bytes, ExtentKind kind, bool in_place)
+{
+    const Qcow2 *q = w.q;
+    uint64_t sub = 1ULL << q->sub_bits, run = sub, host = walk_host(&w);
+    for (; run < bytes && walk_next(&w); run += sub) {
+        if (qcow2_sub_kind(q, w.entry, w.sub) != kind)
             break;
-        if (kind == EXTENT_DATA && (next != host + ((uint64_t)n << q->cluster_bits) ||
-                                    may_write(q, entry, next) != in_place))
+        if (kind == EXTENT_DATA &&
+            (walk_host(&w) != host + run || (!w.sub && may_write(q, w.entry.word) != in_place)))
+            break;
+        if (q->subs > 1 && !w.sub && qcow2_entry_fault(q, w.entry))
             break;
     }
-    return n;
+    return run;
 }
 
 static int map_entries(Qcow2 *q, const MetaPage *page, unsigned index, uint64_t within,
                        uint64_t bytes, Extent *extent)
 {
-    uint64_t host, entry = qcow2_page_entry(page, index);
-    ExtentKind kind = entry_kind(entry, &host);
-    uint64_t clusters = (within + bytes + q->cluster_mask) >> q->cluster_bits;
-    unsigned max = (unsigned)MIN(clusters, page_entries(q) - index);
+    Walk w = walk_begin(q, page, index, within);
+    ExtentKind kind = qcow2_sub_kind(q, w.entry, w.sub);
+    const char *fault = qcow2_entry_fault(q, w.entry);
     *extent = (Extent){.kind = kind};
+    if (fault)
+        return qcow2_bad(q, "%s: 0x%" PRIx64, fault, w.entry.word);
     if (kind == EXTENT_COMPRESSED) {
-        qcow2_compressed_place(q, entry, &extent->host, &extent->host_bytes);
+        qcow2_compressed_place(q, w.entry.word, &extent->host, &extent->host_bytes);
         extent->within = within;
         extent->bytes = MIN(bytes, qcow2_cluster_bytes(q) - within);
         return 0;
     }
-    if (kind == EXTENT_ZERO && q->version < 3)
-        return qcow2_bad(q, "a zero cluster in an image of version 2");
-    if (host & q->cluster_mask)
-        return qcow2_bad(q, "cluster offset 0x%" PRIx64 " is not aligned", host);
-    extent->in_place = kind == EXTENT_DATA && may_write(q, entry, host);
-    extent->host = host + within;
-    uint64_t n = map_run(q, page, index, max, kind, host, extent->in_place);
-    extent->bytes = MIN(bytes, (n << q->cluster_bits) - within);
+    if (kind == EXTENT_DATA) {
+        extent->in_place = may_write(q, w.entry.word);
+        extent->host = (w.entry.word & ENTRY_OFFSET) + within;
+        extent->file = q->data_file;
+        if (q->data_name && !q->data_file)
+            return -ENOMEDIUM;
+    }
+    uint64_t ahead = within & ((1ULL << q->sub_bits) - 1);
+    extent->bytes = MIN(bytes, map_run(w, ahead + bytes, kind, extent->in_place) - ahead);
     return 0;
 }
 
@@ -249,49 +325,88 @@ int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Ex
 
 /* ---- Allocating writes ---- */
 
-/* A zero cluster that has room of its own, from preallocation or an earlier zeroing. */
-static bool is_own_room(const Qcow2 *q, uint64_t entry, uint64_t *host)
+/* A subcluster without data in a cluster of our own: from preallocation or an earlier zeroing, or
+ * its neighbours were written. */
+static bool is_own_room(const Walk *w)
 {
-    return entry_kind(entry, host) == EXTENT_ZERO && *host && !(*host & q->cluster_mask) &&
-           may_write(q, entry, *host);
+    return qcow2_has_host(w->q, w->entry.word) && may_write(w->q, w->entry.word) &&
+           qcow2_sub_kind(w->q, w->entry, w->sub) != EXTENT_DATA;
 }
 
-static bool needs_room(const Qcow2 *q, uint64_t entry)
+/* The whole cluster needs another place. */
+static bool needs_room(const Qcow2 *q, uint64_t word)
 {
-    uint64_t host;
-    ExtentKind kind = entry_kind(entry, &host);
-    if (kind == EXTENT_ZERO && q->version < 3)
-        return false;
-    return !is_own_room(q, entry, &host) && !(kind == EXTENT_DATA && may_write(q, entry, host));
+    return !qcow2_has_host(q, word) || !may_write(q, word);
+}
+
+/* Nothing of it would be lost if its cluster moved. */
+static bool holds_no_data(const Qcow2 *q, L2Entry entry)
+{
+    return q->subs > 1 && !(entry.word & ENTRY_COMPRESSED) && !(entry.subs & SUBS_ALLOCATED);
 }
 
 /* A table in the file that claims its own metadata as guest data. */
-static int check_entry(Qcow2 *q, uint64_t entry)
+static int check_entry(Qcow2 *q, L2Entry entry)
 {
-    uint64_t host;
-    if (entry_kind(entry, &host) == EXTENT_COMPRESSED || !host || !(entry & ENTRY_COPIED))
+    const char *fault = qcow2_entry_fault(q, entry);
+    uint64_t host = entry.word & ENTRY_OFFSET;
+    if (fault)
+        return qcow2_corrupt(q, "%s: 0x%" PRIx64, fault, entry.word);
+    if (q->data_name || !qcow2_has_host(q, entry.word) || !(entry.word & ENTRY_COPIED))
         return 0;
-    if ((host & q->cluster_mask) || qcow2_is_metadata(q, host, qcow2_cluster_bytes(q)))
+    if (qcow2_is_metadata(q, host, qcow2_cluster_bytes(q)))
         return qcow2_corrupt(q, "guest data at 0x%" PRIx64 " lies in the image's own tables", host);
     return 0;
 }
 
-/* How many entries can be served by one stretch of room: *host is set if they have it already. */
-static unsigned alloc_run(Qcow2 *q, const MetaPage *page, unsigned index, unsigned max,
-                          uint64_t *host)
+/* A stretch of subclusters that have a place but no data, up to `end` of the guest. */
+static void plan_reuse(Walk w, uint64_t end, Alloc *alloc)
 {
-    uint64_t next;
-    unsigned n = 1;
-    if (is_own_room(q, qcow2_page_entry(page, index), host)) {
-        while (n < max && is_own_room(q, qcow2_page_entry(page, index + n), &next) &&
-               next == *host + ((uint64_t)n << q->cluster_bits))
-            n++;
-    } else {
-        *host = 0;
-        while (n < max && needs_room(q, qcow2_page_entry(page, index + n)))
-            n++;
+    uint64_t sub = 1ULL << w.q->sub_bits, run = sub;
+    alloc->host = walk_host(&w);
+    alloc->reused = true;
+    while (alloc->start + run < end && walk_next(&w) && is_own_room(&w) &&
+           walk_host(&w) == alloc->host + run)
+        run += sub;
+    alloc->end = alloc->start + run;
+}
+
+/* Clusters that need a new place.  Where a cluster holds data, all of it moves; else only the
+ * subclusters that are written have any. */
+static void plan_new(Walk w, uint64_t end, Alloc *alloc)
+{
+    const Qcow2 *q = w.q;
+    uint64_t cluster = qcow2_cluster_bytes(q), at = alloc->start & ~q->cluster_mask;
+    if (!holds_no_data(q, w.entry))
+        alloc->start = at;
+    bool partial = holds_no_data(q, w.entry);
+    for (at += cluster; at < end; at += cluster) {
+        if (++w.index == qcow2_page_entries(q))
+            break;
+        w.entry = qcow2_page_entry(q, w.page, w.index);
+        if (!needs_room(q, w.entry.word) || qcow2_entry_fault(q, w.entry))
+            break;
+        partial = holds_no_data(q, w.entry);
     }
-    return n;
+    alloc->end = partial ? MIN(at, align_up(end, 1ULL << q->sub_bits)) : at;
+}
+
+/* The place for what plan_new() found, or a first part of it. */
+static int take_room(Qcow2 *q, Alloc *alloc)
+{
+    uint64_t first = alloc->start & ~q->cluster_mask, got;
+    uint64_t clusters = (alloc->end - first + q->cluster_mask) >> q->cluster_bits;
+    if (q->data_name) {
+        alloc->host = alloc->start; /* where other programs expect it, too */
+        alloc->fresh = q->data_file->sparse && first >= q->data_file->size;
+        return 0;
+    }
+    int ret = qcow2_alloc_clusters(q, clusters, &alloc->host, &got, &alloc->fresh);
+    if (ret)
+        return ret;
+    alloc->end = MIN(alloc->end, first + (got << q->cluster_bits));
+    alloc->host += alloc->start - first;
+    return 0;
 }
 
 int qcow2_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc)
@@ -299,27 +414,45 @@ int qcow2_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc)
     Qcow2 *q = qcow2(node);
     MetaPage *page;
     unsigned index;
-    uint64_t host, got;
+    if (q->data_name && !q->data_file)
+        return -ENOMEDIUM;
     int ret = qcow2_l2_page_own(q, offset, &page, &index);
     if (ret)
         return ret;
-    uint64_t start = offset & ~q->cluster_mask;
-    uint64_t wanted = (offset + bytes - start + q->cluster_mask) >> q->cluster_bits;
-    uint64_t first = qcow2_page_entry(page, index);
-    uint64_t n = alloc_run(q, page, index, (unsigned)MIN(wanted, page_entries(q) - index), &host);
+    Walk w = walk_begin(q, page, index, offset & q->cluster_mask);
+    *alloc = (Alloc){.start = align_down(offset, 1ULL << q->sub_bits), .file = q->data_file};
+    if (is_own_room(&w))
+        plan_reuse(w, offset + bytes, alloc);
+    else
+        plan_new(w, offset + bytes, alloc);
     meta_put(page);
-    ret = check_entry(q, first);
-    if (ret)
-        return ret;
-    *alloc = (Alloc){.start = start, .host = host, .reused = host};
-    if (!host) {
-        ret = qcow2_alloc_clusters(q, n, &alloc->host, &got, &alloc->fresh);
-        if (ret)
-            return ret;
-        n = got;
+    ret = check_entry(q, w.entry);
+    return ret || alloc->reused ? ret : take_room(q, alloc);
+}
+
+/* The subclusters of the cluster at `at` that the room holds, as bits. */
+static uint64_t covered_subs(const Qcow2 *q, const Alloc *alloc, uint64_t at)
+{
+    uint64_t from = alloc->start > at ? (alloc->start - at) >> q->sub_bits : 0;
+    uint64_t to = MIN(alloc->end - at, qcow2_cluster_bytes(q)) >> q->sub_bits;
+    return bits_get(SUBS_ALLOCATED, 0, (unsigned)(to - from)) << from;
+}
+
+static void link_cluster(Qcow2 *q, const Alloc *alloc, uint64_t at, MetaPage *page, unsigned index)
+{
+    L2Entry old = qcow2_page_entry(q, page, index);
+    L2Entry new = {((alloc->host - alloc->start + at) & ENTRY_OFFSET) | ENTRY_COPIED, 0};
+    if (q->subs > 1) {
+        uint64_t covered = covered_subs(q, alloc, at);
+        new.subs = (alloc->reused ? old.subs : old.subs & SUBS_ZERO) & ~(covered << 32);
+        if (old.word & ENTRY_COMPRESSED)
+            new.subs = 0;
+        new.subs |= covered;
     }
-    alloc->end = start + (n << q->cluster_bits);
-    return 0;
+    /* A data file's clusters do not move. */
+    if (!alloc->reused && !(q->data_name && qcow2_has_host(q, old.word)))
+        qcow2_drop_entry(q, old.word);
+    qcow2_page_set(q, page, index, new);
 }
 
 int qcow2_link(BlkNode *node, const Alloc *alloc, int ret)
@@ -327,21 +460,17 @@ int qcow2_link(BlkNode *node, const Alloc *alloc, int ret)
     Qcow2 *q = qcow2(node);
     MetaPage *page;
     unsigned index;
-    uint64_t clusters = (alloc->end - alloc->start) >> q->cluster_bits;
+    uint64_t first = alloc->start & ~q->cluster_mask;
+    uint64_t clusters = (alloc->end - first + q->cluster_mask) >> q->cluster_bits;
     if (!ret)
         ret = qcow2_l2_page_own(q, alloc->start, &page, &index);
     if (ret) {
-        if (!alloc->reused)
-            qcow2_free_now(q, alloc->host, clusters);
+        if (!alloc->reused && !q->data_name)
+            qcow2_free_now(q, alloc->host & ~q->cluster_mask, clusters);
         return ret;
     }
-    for (unsigned i = 0; i < clusters; i++) {
-        uint64_t entry = qcow2_page_entry(page, index + i);
-        if (!alloc->reused)
-            qcow2_drop_entry(q, entry);
-        uint64_t host = alloc->host + ((uint64_t)i << q->cluster_bits);
-        qcow2_page_set(page, index + i, host | ENTRY_COPIED);
-    }
+    for (unsigned i = 0; i < clusters; i++)
+        link_cluster(q, alloc, first + ((uint64_t)i << q->cluster_bits), page, index + i);
     meta_put(page);
     return 0;
 }
@@ -352,6 +481,8 @@ int qcow2_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_
     MetaPage *page;
     unsigned index;
     uint64_t host;
+    if (q->data_name)
+        return -ENOTSUP;
     int ret = qcow2_alloc_packed(q, in_bytes, &host);
     if (ret)
         return ret;
@@ -368,8 +499,8 @@ int qcow2_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_
     }
     unsigned shift = 62 - (q->cluster_bits - 8);
     uint64_t sectors = (last >> 9) - (host >> 9);
-    qcow2_drop_entry(q, qcow2_page_entry(page, index));
-    qcow2_page_set(page, index, host | sectors << shift | ENTRY_COMPRESSED);
+    qcow2_drop_entry(q, qcow2_page_entry(q, page, index).word);
+    qcow2_page_set(q, page, index, (L2Entry){host | sectors << shift | ENTRY_COMPRESSED, 0});
     meta_put(page);
     return 0;
 }

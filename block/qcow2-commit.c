@@ -63,9 +63,15 @@ static void collect(Qcow2 *q, Batch *b)
     q->pending_free = g_array_new(FALSE, FALSE, sizeof(PendingFree));
 }
 
+int qcow2_sync(Qcow2 *q)
+{
+    int ret = q->data_file ? file_flush(q->data_file) : 0;
+    return ret ? ret : file_flush(q->base.file);
+}
+
 static int flush_and_write(Qcow2 *q, const GArray *writes)
 {
-    int ret = writes->len ? file_flush(q->base.file) : 0;
+    int ret = writes->len ? qcow2_sync(q) : 0;
     return ret ? ret : meta_write(q->base.file, writes);
 }
 
@@ -79,7 +85,7 @@ static int write_in_order(Qcow2 *q, const Batch *b, bool durable)
     if (!ret)
         ret = flush_and_write(q, b->l1);
     if (!ret && (durable || b->frees->len))
-        ret = file_flush(q->base.file);
+        ret = qcow2_sync(q);
     return ret;
 }
 

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "qcow2.h"
+#include "qcow2-change.h"
 #include "util/bytes.h"
 #include "util/error.h"
 
@@ -19,18 +19,19 @@ const CreateOption qcow2_create_options[] = {
     {"lazy_refcounts", "on: other programs may keep refcounts in memory"},
     {"refcount_bits", "1 to 64, a power of two (default 16)"},
     {"compression_type", "zlib (default) or zstd"},
+    {"extended_l2", "on: clusters (16K and more) are allocated in 32 parts"},
+    {"data_file", "another file for the guest's data; it is made if it is missing"},
+    {"data_file_raw", "on: the data file stays a raw image that can be read by itself"},
     {NULL, NULL},
 };
 
 static const char *const compat_words[] = {"0.10", "v2", "1.1", "v3", NULL};
-static const char *const preallocation_words[] = {"off", "metadata", "falloc", "full", NULL};
 static const char *const compression_words[] = {"zlib", "zstd", NULL};
-
-enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
 
 typedef struct Plan {
     unsigned version, cluster_bits, refcount_order, preallocation, compression;
-    bool lazy;
+    bool lazy, extended, raw_data;
+    const char *data_file;
     uint64_t size;
     uint32_t l1_entries;
     uint64_t table_clusters, block_clusters, l1_clusters; /* in this order behind the header */
@@ -53,8 +54,11 @@ static bool read_options(Plan *p, const Options *o, GError **error)
          !options_get_enum(o, "preallocation", preallocation_words, &p->preallocation, error) ||
          !options_get_bool(o, "lazy_refcounts", &p->lazy, error) ||
          !options_get_uint(o, "refcount_bits", 1, 64, &bits, error) ||
+         !options_get_bool(o, "extended_l2", &p->extended, error) ||
+         !options_get_bool(o, "data_file_raw", &p->raw_data, error) ||
          !options_get_enum(o, "compression_type", compression_words, &p->compression, error)))
         return false;
+    p->data_file = o ? options_get(o, "data_file") : NULL;
     if (!is_pow2(cluster) || cluster < 512 || cluster > 2u << 20)
         return fail(error, "cluster_size must be a power of two from 512 to 2M");
     if (!is_pow2(bits))
@@ -62,18 +66,26 @@ static bool read_options(Plan *p, const Options *o, GError **error)
     p->version = compat < 2 ? 2 : 3;
     p->cluster_bits = log2_of(cluster);
     p->refcount_order = log2_of(bits);
-    if (p->version < 3 && (bits != 16 || p->lazy || p->compression))
+    if (p->version < 3 && (bits != 16 || p->lazy || p->compression || p->extended || p->data_file))
         return fail(error, "%s needs compat=1.1",
-                    bits != 16 ? "refcount_bits other than 16"
-                    : p->lazy  ? "lazy_refcounts=on"
-                               : "compression_type=zstd");
+                    bits != 16       ? "refcount_bits other than 16"
+                    : p->lazy        ? "lazy_refcounts=on"
+                    : p->compression ? "compression_type=zstd"
+                    : p->extended    ? "extended_l2=on"
+                                     : "data_file");
+    if (p->extended && p->cluster_bits < MIN_EXTENDED_BITS)
+        return fail(error, "extended_l2=on needs a cluster_size of at least 16K");
+    if (p->raw_data && !p->data_file)
+        return fail(error, "data_file_raw=on needs a data_file");
+    if (p->raw_data && p->preallocation == PREALLOC_OFF)
+        p->preallocation = PREALLOC_METADATA; /* else what is not there would read as zeros */
     return true;
 }
 
 static bool plan_tables(Plan *p, GError **error)
 {
     uint64_t cluster = 1ULL << p->cluster_bits;
-    unsigned reach = 2 * p->cluster_bits - 3;
+    unsigned reach = 2 * p->cluster_bits - (p->extended ? 4 : 3);
     uint64_t entries = (p->size + (1ULL << reach) - 1) >> reach;
     if (entries > MAX_L1_BYTES / 8)
         return fail(error,
@@ -97,66 +109,30 @@ static bool plan_tables(Plan *p, GError **error)
 
 /* ---- The header ---- */
 
-static void put_extension(GByteArray *h, uint32_t type, const void *data, uint32_t bytes)
+/* The image as it will be, as far as its header is concerned. */
+static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char *name,
+                               GError **error)
 {
-    uint8_t head[8], padding[8] = {0};
-    st32_be(head, type);
-    st32_be(head + 4, bytes);
-    g_byte_array_append(h, head, 8);
-    if (bytes)
-        g_byte_array_append(h, data, bytes);
-    g_byte_array_append(h, padding, (guint)(align_up(bytes, 8) - bytes));
-}
-
-static void put_feature_names(GByteArray *h)
-{
-    static const struct {
-        uint8_t type, bit;
-        char name[46];
-    } names[] = {
-        {0, 0, "dirty bit"},        {0, 1, "corrupt bit"},         {0, 2, "external data file"},
-        {0, 3, "compression type"}, {0, 4, "extended L2 entries"}, {1, 0, "lazy refcounts"},
-        {2, 0, "bitmaps"},          {2, 1, "raw external data"},
-    };
-    G_STATIC_ASSERT(sizeof(names[0]) == 48);
-    put_extension(h, EXT_FEATURE_NAMES, names, sizeof(names));
-}
-
-static GByteArray *make_header(const Plan *p, const CreateSpec *spec)
-{
-    uint8_t fixed[112] = {0};
     uint64_t cluster = 1ULL << p->cluster_bits;
-    uint32_t bytes = p->version >= 3 ? sizeof(fixed) : H_V2_BYTES;
-    st32_be(fixed + H_MAGIC, QCOW_MAGIC);
-    st32_be(fixed + H_VERSION, p->version);
-    st32_be(fixed + H_CLUSTER_BITS, p->cluster_bits);
-    st64_be(fixed + H_SIZE, p->size);
-    st32_be(fixed + H_L1_SIZE, p->l1_entries);
-    st64_be(fixed + H_L1_OFFSET, (1 + p->table_clusters + p->block_clusters) * cluster);
-    st64_be(fixed + H_REFTABLE_OFFSET, cluster);
-    st32_be(fixed + H_REFTABLE_CLUSTERS, (uint32_t)p->table_clusters);
-    if (p->version >= 3) {
-        st64_be(fixed + H_INCOMPATIBLE, p->compression ? INCOMPAT_COMPRESSION : 0);
-        st64_be(fixed + H_COMPATIBLE, p->lazy ? COMPAT_LAZY : 0);
-        st32_be(fixed + H_REFCOUNT_ORDER, p->refcount_order);
-        st32_be(fixed + H_HEADER_LENGTH, bytes);
-        fixed[H_COMPRESSION] = (uint8_t)p->compression;
-    }
-    GByteArray *h = g_byte_array_new();
-    g_byte_array_append(h, fixed, bytes);
-    if (spec->backing && spec->backing_format)
-        put_extension(h, EXT_BACKING_FORMAT, spec->backing_format,
-                      (uint32_t)strlen(spec->backing_format));
-    /* A help to other programs, left out where clusters are too small for it. */
-    if (p->version >= 3 && cluster >= 4096)
-        put_feature_names(h);
-    put_extension(h, EXT_END, NULL, 0);
-    if (spec->backing) {
-        st64_be(h->data + H_BACKING_OFFSET, h->len);
-        st32_be(h->data + H_BACKING_SIZE, (uint32_t)strlen(spec->backing));
-        g_byte_array_append(h, (const guint8 *)spec->backing, (guint)strlen(spec->backing));
-    }
-    return h;
+    Qcow2 q = {.base = {.name = (char *)(uintptr_t)name, .cluster = (unsigned)cluster},
+               .cluster_bits = p->cluster_bits,
+               .data_name = (char *)(uintptr_t)p->data_file,
+               .compression = p->compression};
+    Qcow2Header n = {.version = p->version,
+                     .refcount_order = p->refcount_order,
+                     .size = p->size,
+                     .l1_entries = p->l1_entries,
+                     .l1_offset = (1 + p->table_clusters + p->block_clusters) * cluster,
+                     .rt_offset = cluster,
+                     .rt_clusters = (uint32_t)p->table_clusters,
+                     .backing_name = spec->backing,
+                     .backing_format = spec->backing_format};
+    n.incompatible = (p->compression ? INCOMPAT_COMPRESSION : 0) |
+                     (p->extended ? INCOMPAT_EXTENDED_L2 : 0) |
+                     (p->data_file ? INCOMPAT_DATA_FILE : 0);
+    n.compatible = p->lazy ? COMPAT_LAZY : 0;
+    n.autoclear = p->raw_data ? AUTOCLEAR_RAW_DATA : 0;
+    return qcow2_build_header(&q, &n, error);
 }
 
 /* ---- Writing ---- */
@@ -181,20 +157,28 @@ static int write_tables(BlkFile *file, const Plan *p)
     return ret ? ret : file_flush(file);
 }
 
-/* Gives every guest cluster its room without writing it. */
-static int allocate_all(BlkNode *node)
+/* Gives guest clusters their room without writing it. */
+static int allocate_all(BlkNode *node, uint64_t offset)
 {
     int ret = qcow2_balance(node);
-    for (uint64_t offset = 0; offset < node->size && !ret;) {
-        Alloc alloc;
-        ret = qcow2_alloc(node, offset, node->size - offset, &alloc);
+    while (offset < node->size && !ret) {
+        Extent e;
+        Alloc alloc = {0};
+        ret = qcow2_map(node, offset, node->size - offset, 0, &e);
+        if (!ret && e.kind == EXTENT_DATA && e.in_place) {
+            offset += e.bytes;
+            continue;
+        }
+        if (!ret)
+            ret = qcow2_alloc(node, offset, node->size - offset, &alloc);
         if (ret)
             break;
+        BlkFile *file = alloc.file ? alloc.file : node->file;
         uint64_t bytes = alloc.end - alloc.start;
         if (!alloc.fresh)
-            ret = file_zero(node->file, alloc.host, bytes, false);
-        else if (alloc.host + bytes > node->file->size)
-            ret = file_truncate(node->file, alloc.host + bytes);
+            ret = file_zero(file, alloc.host, bytes, false);
+        else if (alloc.host + bytes > file->size)
+            ret = file_truncate(file, alloc.host + bytes);
         ret = qcow2_link(node, &alloc, ret);
         offset = alloc.end;
         if (!ret)
@@ -203,50 +187,100 @@ static int allocate_all(BlkNode *node)
     return ret ? ret : qcow2_flush(node);
 }
 
-static int write_all(BlkNode *node)
+/* Reserves the host's space for them, or writes it. */
+static int fill_all(BlkNode *node, uint64_t offset, Preallocation how)
 {
     int ret = 0;
-    for (uint64_t offset = 0; offset < node->size && !ret;) {
+    while (offset < node->size && !ret) {
         Extent e;
         ret = qcow2_map(node, offset, node->size - offset, 0, &e);
-        for (uint64_t at = 0; at < e.bytes && !ret; at += ZEROS_BYTES)
-            ret = file_pwrite(node->file, e.host + at, block_zeros, MIN(e.bytes - at, ZEROS_BYTES));
+        BlkFile *file = e.file ? e.file : node->file;
+        if (!ret && how == PREALLOC_FALLOC)
+            ret = file_reserve(file, e.host, e.bytes);
+        for (uint64_t at = 0; how == PREALLOC_FULL && at < e.bytes && !ret; at += ZEROS_BYTES)
+            ret = file_pwrite(file, e.host + at, block_zeros, MIN(e.bytes - at, ZEROS_BYTES));
         offset += e.bytes;
     }
     return ret;
 }
 
-static bool preallocate(BlkFile *file, const Plan *p, GError **error)
+int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how)
 {
-    NodeMode mode = {.no_backing = true, .borrow = true, .file = {.writable = true}};
+    int ret = allocate_all(node, offset);
+    return ret || how == PREALLOC_METADATA ? ret : fill_all(node, offset, how);
+}
+
+static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError **error)
+{
+    NodeMode mode = {
+        .no_backing = true, .borrow = true, .file = {.writable = true}, .data_file = data_file};
     BlkNode *node = node_open_file(file, "qcow2", &mode, error);
     if (!node)
         return false;
-    int ret = allocate_all(node);
-    if (!ret && p->preallocation == PREALLOC_FALLOC)
-        ret = file_reserve(file, 0, file->size);
-    if (!ret && p->preallocation == PREALLOC_FULL)
-        ret = write_all(node);
+    int ret = qcow2_preallocate(node, 0, p->preallocation);
     node_abandon(node);
     return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
+}
+
+/* The file for the guest's data, empty. */
+static BlkFile *open_data_file(BlkFile *file, const Plan *p, GError **error)
+{
+    uint64_t device, inode, other_device, other_inode;
+    g_autofree char *path = backing_path(host_file_path(file->name), p->data_file);
+    BlkFile *data = host_file_create(file->sched, path, error);
+    if (!data) {
+        fail_prefix(error, "data file of '%s'", file->name);
+        return NULL;
+    }
+    bool same = host_file_identity(file, &device, &inode) &&
+                host_file_identity(data, &other_device, &other_inode) && device == other_device &&
+                inode == other_inode;
+    int ret = same || !data->sparse ? 0 : file_truncate(data, 0);
+    if (!ret && !same && data->sparse)
+        ret = file_truncate(data, p->size);
+    if (!same && !ret)
+        return data;
+    if (same)
+        fail(error, "'%s' cannot be its own data file", file->name);
+    else
+        fail_errno(error, -ret, "cannot make the data file '%s'", path);
+    file_close(data);
+    return NULL;
+}
+
+static bool create_with_data(BlkFile *file, BlkFile *data_file, const Plan *p,
+                             const GByteArray *header, GError **error)
+{
+    if (!create_begin(file, error))
+        return false;
+    int ret = write_tables(file, p);
+    if (!ret)
+        ret = file_pwrite(file, 0, header->data, header->len);
+    if (ret)
+        return fail_errno(error, -ret, "cannot write '%s'", file->name);
+    return p->preallocation == PREALLOC_OFF || preallocate(file, data_file, p, error);
 }
 
 bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     Plan p = {.size = align_up(spec->size, 512)};
+    BlkFile *data_file = NULL;
     if (!read_options(&p, spec->options, error) || !plan_tables(&p, error))
         return false;
+    if (spec->backing && p.raw_data)
+        return fail(error, "data_file_raw=on and a backing file exclude each other");
     if (spec->backing && p.preallocation != PREALLOC_OFF)
         return fail(error, "preallocation and a backing file exclude each other");
-    g_autoptr(GByteArray) header = make_header(&p, spec);
-    if (spec->backing && (strlen(spec->backing) > 1023 || header->len > 1u << p.cluster_bits))
-        return fail(error, "the backing file's name is too long for '%s'", file->name);
-    if (!create_begin(file, error))
+    g_autoptr(GByteArray) header = make_header(&p, spec, file->name, error);
+    if (!header)
         return false;
-    int ret = write_tables(file, &p);
-    if (!ret)
-        ret = file_pwrite(file, 0, header->data, header->len);
-    if (ret)
-        return fail_errno(error, -ret, "cannot write '%s'", file->name);
-    return p.preallocation == PREALLOC_OFF || preallocate(file, &p, error);
+    if (p.data_file) {
+        data_file = open_data_file(file, &p, error);
+        if (!data_file)
+            return false;
+    }
+    bool ok = create_with_data(file, data_file, &p, header, error);
+    if (data_file)
+        file_close(data_file);
+    return ok;
 }

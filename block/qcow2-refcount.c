@@ -119,22 +119,28 @@ static int claim_all(Qcow2 *q)
     return ret;
 }
 
+int qcow2_claim_metadata(Qcow2 *q)
+{
+    g_clear_pointer(&q->metadata, g_hash_table_unref);
+    q->metadata = g_hash_table_new(g_direct_hash, g_direct_equal);
+    int ret = claim_all(q);
+    if (ret)
+        g_clear_pointer(&q->metadata, g_hash_table_unref);
+    return ret;
+}
+
 int qcow2_begin_writing(Qcow2 *q)
 {
-    GHashTable *metadata = g_hash_table_new(g_direct_hash, g_direct_equal);
-    q->metadata = metadata;
-    int ret = claim_all(q);
+    int ret = qcow2_claim_metadata(q);
     /* What other programs keep in step with the data is out of step from now on (8). */
-    if (!ret && q->autoclear) {
-        q->autoclear = 0;
+    if (!ret && (q->autoclear & ~AUTOCLEAR_RAW_DATA)) {
+        q->autoclear &= AUTOCLEAR_RAW_DATA;
         ret = qcow2_write_features(q);
         if (!ret)
             ret = file_flush(q->base.file);
     }
-    if (ret) {
-        g_hash_table_unref(metadata);
-        q->metadata = NULL;
-    }
+    if (ret)
+        g_clear_pointer(&q->metadata, g_hash_table_unref);
     return ret;
 }
 

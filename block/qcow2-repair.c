@@ -141,26 +141,27 @@ static uint64_t set_flag(uint64_t entry, bool on)
     return on ? entry | ENTRY_COPIED : entry & ~ENTRY_COPIED;
 }
 
-static int check_l2_flags(Check *c, uint64_t table, uint64_t *l2)
+static int check_l2_flags(Check *c, uint64_t table, uint8_t *l2)
 {
     Qcow2 *q = c->q;
-    uint32_t entries = 1u << q->l2_bits;
     bool right, changed = false;
-    int ret = file_pread(q->base.file, table, l2, entries * 8ULL);
+    int ret = file_pread(q->base.file, table, l2, qcow2_cluster_bytes(q));
     if (ret)
         return ret;
-    for (uint32_t i = 0; i < entries; i++) {
-        uint64_t entry = ld64_be(&l2[i]);
-        if ((entry & ENTRY_COMPRESSED) || !(entry & ENTRY_OFFSET) ||
+    for (uint32_t i = 0; i < 1u << q->l2_bits; i++) {
+        L2Entry l2_entry = qcow2_table_entry(q, l2, i);
+        uint64_t entry = l2_entry.word;
+        if ((entry & ENTRY_COMPRESSED) || !(entry & ENTRY_OFFSET) || q->data_name ||
             !flag_is_wrong(c, entry, &right))
             continue;
         bool mend = c->fix & CHECK_FIX_ERRORS;
         check_error(c, mend, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount%s1",
                     mend ? "Repairing" : "ERROR", entry, right ? "=" : "!=");
-        st64_be(&l2[i], set_flag(entry, right));
+        l2_entry.word = set_flag(entry, right);
+        qcow2_table_set(q, l2, i, l2_entry);
         changed |= mend;
     }
-    return changed ? file_pwrite(q->base.file, table, l2, entries * 8ULL) : 0;
+    return changed ? file_pwrite(q->base.file, table, l2, qcow2_cluster_bytes(q)) : 0;
 }
 
 /* A table that several entries name is looked at once. */
@@ -175,7 +176,7 @@ static bool seen_before(const Check *c, GHashTable *seen, uint64_t table)
 int check_copied_flags(Check *c)
 {
     Qcow2 *q = c->q;
-    g_autofree uint64_t *l2 = g_new(uint64_t, 1u << q->l2_bits);
+    g_autofree uint8_t *l2 = g_malloc(qcow2_cluster_bytes(q));
     g_autoptr(GHashTable) seen = g_hash_table_new(g_direct_hash, g_direct_equal);
     int ret = 0;
     for (uint32_t i = 0; i < q->l1_entries && !ret; i++) {

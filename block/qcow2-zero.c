@@ -6,7 +6,7 @@
 #include "util/bytes.h"
 
 /* What an entry becomes; the same entry if it stays. */
-typedef uint64_t ChangeFn(const Qcow2 *q, uint64_t entry, unsigned flags);
+typedef L2Entry ChangeFn(const Qcow2 *q, L2Entry entry, unsigned flags);
 
 /* It may have been left closed (check), or put there by nobody but us (-snapshot). */
 static bool has_backing(const Qcow2 *q)
@@ -14,28 +14,44 @@ static bool has_backing(const Qcow2 *q)
     return q->base.backing || q->base.backing_name;
 }
 
-/* Without a backing file a cluster that is not there reads as zeros, too. */
-static uint64_t zero_entry(const Qcow2 *q, uint64_t entry, unsigned flags)
+/* All of a cluster reads as zeros; word: its place, or 0. */
+static L2Entry all_zeros(const Qcow2 *q, uint64_t word)
 {
-    uint64_t host = entry & ENTRY_COMPRESSED ? 0 : entry & ENTRY_OFFSET;
-    bool own = host && (entry & ENTRY_COPIED);
-    if (!(entry & ENTRY_COMPRESSED) && (entry & ENTRY_ZERO) && (!host || !(flags & ZERO_MAY_UNMAP)))
-        return entry;
-    if (!entry && !has_backing(q))
-        return entry;
-    if (q->version < 3)
-        return 0;
-    return own && !(flags & ZERO_MAY_UNMAP) ? entry | ENTRY_ZERO : ENTRY_ZERO;
+    return q->subs > 1 ? (L2Entry){word, SUBS_ZERO} : (L2Entry){word | ENTRY_ZERO, 0};
 }
 
-static uint64_t discard_entry(const Qcow2 *q, uint64_t entry, unsigned flags)
+static bool same(L2Entry a, L2Entry b)
 {
-    bool allocated = (entry & ENTRY_COMPRESSED) || (entry & ENTRY_OFFSET);
+    return a.word == b.word && a.subs == b.subs;
+}
+
+static bool is_empty(L2Entry entry)
+{
+    return !entry.word && !entry.subs;
+}
+
+/* Without a backing file a cluster that is not there reads as zeros, too. */
+static L2Entry zero_entry(const Qcow2 *q, L2Entry entry, unsigned flags)
+{
+    bool host = qcow2_has_host(q, entry.word);
+    bool own = host && (entry.word & ENTRY_COPIED);
+    /* A data file's clusters have their one place anyway. */
+    bool keep = own && (q->data_name || !(flags & ZERO_MAY_UNMAP));
+    if (is_empty(entry) && !has_backing(q))
+        return entry;
+    if (q->version < 3)
+        return (L2Entry){0, 0};
+    return all_zeros(q, keep ? entry.word & (ENTRY_OFFSET | ENTRY_COPIED) : 0);
+}
+
+static L2Entry discard_entry(const Qcow2 *q, L2Entry entry, unsigned flags)
+{
+    bool allocated = (entry.word & ENTRY_COMPRESSED) || qcow2_has_host(q, entry.word);
     if (flags & DISCARD_FULLY)
-        return 0;
+        return (L2Entry){0, 0};
     if (!allocated)
         return entry;
-    return q->version >= 3 ? ENTRY_ZERO : 0;
+    return q->version >= 3 ? all_zeros(q, 0) : (L2Entry){0, 0};
 }
 
 static int change_page(Qcow2 *q, uint64_t offset, uint64_t *clusters, unsigned flags,
@@ -46,16 +62,19 @@ static int change_page(Qcow2 *q, uint64_t offset, uint64_t *clusters, unsigned f
     int ret = qcow2_l2_page_own(q, offset, &page, &index);
     if (ret)
         return ret;
-    *clusters = MIN(*clusters, q->l2.page_bytes / 8 - index);
+    *clusters = MIN(*clusters, qcow2_page_entries(q) - index);
     for (unsigned i = index; i < index + *clusters; i++) {
-        uint64_t old = qcow2_page_entry(page, i);
-        uint64_t new = change(q, old, flags);
-        if (new == old)
+        L2Entry old = qcow2_page_entry(q, page, i);
+        L2Entry new = change(q, old, flags);
+        if (same(new, old))
             continue;
-        bool keeps_room = (new &ENTRY_OFFSET) != 0;
-        qcow2_page_set(page, i, new);
-        if (!keeps_room)
-            qcow2_drop_entry(q, old);
+        qcow2_page_set(q, page, i, new);
+        if (qcow2_has_host(q, new.word))
+            continue;
+        qcow2_drop_entry(q, old.word);
+        /* What a commit forgets must be readable until the table is safe (4). */
+        if (q->data_name && !(flags & DISCARD_FULLY) && qcow2_has_host(q, old.word))
+            file_discard(q->data_file, old.word & ENTRY_OFFSET, qcow2_cluster_bytes(q));
     }
     meta_put(page);
     return 0;
@@ -70,7 +89,7 @@ static int change_range(Qcow2 *q, uint64_t offset, uint64_t bytes, unsigned flag
     while (offset < end) {
         uint64_t clusters = (end - offset) >> q->cluster_bits;
         bool table = q->l1[offset / reach] & ENTRY_OFFSET;
-        if (!table && !change(q, 0, flags)) {
+        if (!table && is_empty(change(q, (L2Entry){0, 0}, flags))) {
             offset = align_down(offset, reach) + reach;
             continue;
         }
@@ -89,6 +108,13 @@ int qcow2_zero(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
     Qcow2 *q = qcow2(node);
     if (q->version < 3 && has_backing(q))
         return -ENOTSUP;
+    if (q->data_name && !q->data_file)
+        return -ENOMEDIUM;
+    if (q->autoclear & AUTOCLEAR_RAW_DATA) { /* the data file is a raw image of its own */
+        int ret = file_zero(q->data_file, offset, bytes, flags & ZERO_MAY_UNMAP);
+        if (ret)
+            return ret;
+    }
     return change_range(q, offset, bytes, flags, zero_entry);
 }
 
@@ -99,5 +125,9 @@ int qcow2_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags
         return 0;
     if (!(flags & DISCARD_FULLY) && q->version < 3 && has_backing(q))
         return -ENOTSUP;
+    if (q->data_name && !q->data_file)
+        return -ENOMEDIUM;
+    if (q->autoclear & AUTOCLEAR_RAW_DATA) /* what can be read there must stay what it is */
+        return flags & DISCARD_FULLY ? -ENOTSUP : 0;
     return change_range(q, offset, bytes, flags, discard_entry);
 }

@@ -96,7 +96,8 @@ static char *feature_names(uint64_t bits, const uint8_t *table, uint32_t bytes)
 static bool check_features(Qcow2 *q, const uint8_t *table, uint32_t bytes, GError **error)
 {
     const char *name = q->base.name;
-    uint64_t bad = q->incompatible & ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION);
+    uint64_t bad = q->incompatible & ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_DATA_FILE |
+                                       INCOMPAT_COMPRESSION | INCOMPAT_EXTENDED_L2);
     if (bad) {
         g_autofree char *names = feature_names(bad, table, bytes);
         return fail(error, "'%s' uses qcow2 features that are not supported here: %s", name, names);
@@ -143,10 +144,17 @@ static bool read_extension(Qcow2 *q, Extensions *x, uint32_t type, const uint8_t
         q->bitmaps_bytes = ld64_be(data + 8);
         q->bitmaps_offset = ld64_be(data + 16);
         return true;
+    case EXT_DATA_FILE:
+        g_free(q->data_name);
+        q->data_name = g_strndup((const char *)data, bytes);
+        return true;
     case EXT_CRYPTO:
         x->has_crypto = true;
         return true;
-    default: /* left where it is */
+    default: /* to be kept */
+        if (!q->unknown_extensions)
+            q->unknown_extensions = g_byte_array_new();
+        g_byte_array_append(q->unknown_extensions, data - 8, (guint)align_up(bytes + 8ULL, 8));
         return true;
     }
 }
@@ -160,7 +168,7 @@ static bool read_extensions(Qcow2 *q, const uint8_t *header, uint64_t end, Exten
         at += 8;
         if (type == EXT_END)
             return true;
-        if (bytes > end - at)
+        if (bytes > end - at || align_up(bytes, 8) > qcow2_cluster_bytes(q) - at)
             return fail(error, "'%s': a header extension is longer than the header", q->base.name);
         if (!read_extension(q, x, type, header + at, bytes, error))
             return false;
@@ -205,7 +213,14 @@ static bool read_geometry(Qcow2 *q, const uint8_t *h, GError **error)
     if (q->header_bytes < least || q->header_bytes > 1u << q->cluster_bits)
         return fail(error, "'%s': a header of %u bytes is impossible", name, q->header_bytes);
     q->cluster_mask = (1ULL << q->cluster_bits) - 1;
-    q->l2_bits = q->cluster_bits - 3;
+    bool extended = q->incompatible & INCOMPAT_EXTENDED_L2;
+    if (extended && q->cluster_bits < MIN_EXTENDED_BITS)
+        return fail(error, "'%s': subclusters in clusters of 2^%u bytes; 2^%d are the least", name,
+                    q->cluster_bits, MIN_EXTENDED_BITS);
+    q->entry_shift = extended ? 4 : 3;
+    q->subs = extended ? SUBCLUSTERS : 1;
+    q->sub_bits = q->cluster_bits - (extended ? 5 : 0);
+    q->l2_bits = q->cluster_bits - q->entry_shift;
     q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
     q->base.cluster = 1u << q->cluster_bits;
     return true;
@@ -221,6 +236,7 @@ static bool read_backing_name(Qcow2 *q, const uint8_t *h, uint64_t *extensions_e
     if (offset > q->cluster_mask || bytes > 1023 || bytes > q->cluster_mask + 1 - offset)
         return fail(error, "'%s': the backing file's name lies outside the header", q->base.name);
     *extensions_end = MAX(offset, q->header_bytes);
+    q->backing_at = offset;
     if (bytes)
         q->base.backing_name = g_strndup((const char *)h + offset, bytes);
     return true;
@@ -254,6 +270,18 @@ static bool read_tables_place(Qcow2 *q, const uint8_t *h, GError **error)
     return true;
 }
 
+/* The extension counts only with its feature bit; and the bit without it leaves the file to be
+ * named. */
+static void settle_data_name(Qcow2 *q)
+{
+    if (!(q->incompatible & INCOMPAT_DATA_FILE))
+        g_clear_pointer(&q->data_name, g_free);
+    else if (!q->data_name)
+        q->data_name = g_strdup("");
+    if (!q->data_name)
+        q->autoclear &= ~AUTOCLEAR_RAW_DATA;
+}
+
 static bool read_header(Qcow2 *q, GError **error)
 {
     BlkFile *file = q->base.file;
@@ -272,11 +300,15 @@ static bool read_header(Qcow2 *q, GError **error)
     if (ret)
         return fail_errno(error, -ret, "cannot read '%s'", q->base.name);
     q->compression = q->header_bytes > H_COMPRESSION ? h[H_COMPRESSION] : 0;
+    if (q->header_bytes > H_V3_BYTES + 8)
+        q->extra_header = g_memdup2(h + H_V3_BYTES + 8, q->header_bytes - H_V3_BYTES - 8);
     bool ok = read_backing_name(q, h, &extensions_end, error) &&
               read_extensions(q, h, extensions_end, &x, error) &&
               check_features(q, x.features, x.feature_bytes, error) &&
               read_tables_place(q, h, error) &&
               qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error);
+    if (ok)
+        settle_data_name(q);
     if (ok && x.has_crypto)
         ok = fail(error, "'%s' is encrypted (LUKS), which is not supported here", q->base.name);
     g_free(x.features);
@@ -310,9 +342,50 @@ int qcow2_load_reftable(Qcow2 *q)
     return ret;
 }
 
+/* ---- The external data file ---- */
+
+static bool open_data_file(Qcow2 *q, GError **error)
+{
+    BlkNode *node = &q->base;
+    uint64_t device, inode, other_device, other_inode;
+    if (!q->data_name)
+        return true;
+    if (node->mode.data_file) {
+        q->data_file = node->mode.data_file;
+        return true;
+    }
+    if (!host_file_identity(node->file, &device, &inode))
+        return true; /* nothing to be relative to: what needs it fails */
+    if (!*q->data_name)
+        return fail(error, "'%s' does not name its data file", node->name);
+    g_autofree char *path = backing_path(node->name, q->data_name);
+    HostFileMode look = {.share = true};
+    BlkFile *file = host_file_open(node->sched, path, look, error);
+    bool same = file && host_file_identity(file, &other_device, &other_inode) &&
+                device == other_device && inode == other_inode;
+    if (file)
+        file_close(file);
+    if (same)
+        return fail(error, "'%s' is its own data file", node->name);
+    if (file)
+        q->data_file = host_file_open(node->sched, path, node->mode.file, error);
+    return q->data_file || fail_prefix(error, "data file of '%s'", node->name);
+}
+
+static BlkFile *qcow2_other_file(const BlkNode *node, unsigned n)
+{
+    return n ? NULL : qcow2(node)->data_file;
+}
+
 static void qcow2_close(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);
+    if (q->data_file && !node->mode.data_file)
+        file_close(q->data_file);
+    g_free(q->data_name);
+    g_free(q->extra_header);
+    if (q->unknown_extensions)
+        g_byte_array_unref(q->unknown_extensions);
     meta_fini(&q->l2);
     meta_fini(&q->refcounts);
     qcow2_free_snapshots(q);
@@ -360,6 +433,7 @@ static bool qcow2_open(BlkNode *node, GError **error)
         if (!ret)
             ret = qcow2_load_reftable(q);
         ok = !ret || fail_errno(error, -ret, "'%s': cannot read its tables", node->name);
+        ok = ok && open_data_file(q, error);
     }
     if (ok && (q->incompatible & INCOMPAT_DIRTY) && !node->readonly && !node->mode.repair)
         ok = repair_dirty(q, error);
@@ -388,35 +462,40 @@ static int qcow2_compress(const BlkNode *node, const void *in, void *out)
                                                                        node->cluster - 1);
 }
 
+static char *yes_or_no(bool yes)
+{
+    return g_strdup(yes ? "true" : "false");
+}
+
 static bool qcow2_detail(const BlkNode *node, unsigned n, NodeDetail *d)
 {
     const Qcow2 *q = qcow2(node);
-    if (q->version < 3 && n >= 1)
-        n = n == 1 ? 1 : n == 2 ? 3 : 6;
-    switch (n) {
-    case 0:
-        *d = (NodeDetail){"compat", true, g_strdup(q->version >= 3 ? "1.1" : "0.10")};
-        return true;
-    case 1:
-        *d = (NodeDetail){"compression-type", true, g_strdup(q->compression ? "zstd" : "zlib")};
-        return true;
-    case 2:
-        *d = (NodeDetail){"lazy-refcounts", false,
-                          g_strdup(q->compatible & COMPAT_LAZY ? "true" : "false")};
-        return true;
-    case 3:
-        *d = (NodeDetail){"refcount-bits", false, g_strdup_printf("%u", 1u << q->refcount_order)};
-        return true;
-    case 4:
-        *d = (NodeDetail){"corrupt", false,
-                          g_strdup(q->incompatible & INCOMPAT_CORRUPT ? "true" : "false")};
-        return true;
-    case 5:
-        *d = (NodeDetail){"extended-l2", false, g_strdup("false")};
-        return true;
-    default:
-        return false;
+    NodeDetail all[8];
+    unsigned count = 0;
+    all[count++] = (NodeDetail){"compat", true, g_strdup(q->version >= 3 ? "1.1" : "0.10")};
+    all[count++] =
+        (NodeDetail){"compression-type", true, g_strdup(q->compression ? "zstd" : "zlib")};
+    if (q->version >= 3)
+        all[count++] =
+            (NodeDetail){"lazy-refcounts", false, yes_or_no(q->compatible & COMPAT_LAZY)};
+    all[count++] =
+        (NodeDetail){"refcount-bits", false, g_strdup_printf("%u", 1u << q->refcount_order)};
+    if (q->data_name) {
+        all[count++] = (NodeDetail){"data-file", true, g_strdup(q->data_name)};
+        all[count++] =
+            (NodeDetail){"data-file-raw", false, yes_or_no(q->autoclear & AUTOCLEAR_RAW_DATA)};
     }
+    if (q->version >= 3) {
+        all[count++] =
+            (NodeDetail){"corrupt", false, yes_or_no(q->incompatible & INCOMPAT_CORRUPT)};
+        all[count++] = (NodeDetail){"extended-l2", false, yes_or_no(q->subs > 1)};
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (i == n)
+            *d = all[i];
+        else
+            g_free(all[i].value);
+    return n < count;
 }
 
 static const NodeSnapshot *qcow2_snapshot(const BlkNode *node, unsigned n)
@@ -455,4 +534,11 @@ const BlkFormat qcow2_format = {
     .detail = qcow2_detail,
     .snapshot = qcow2_snapshot,
     .is_dirty = qcow2_is_dirty,
+    .resize = qcow2_resize,
+    .snapshot_create = qcow2_snapshot_create,
+    .snapshot_apply = qcow2_snapshot_apply,
+    .snapshot_delete = qcow2_snapshot_delete,
+    .vmstate_read = qcow2_vmstate_read,
+    .vmstate_write = qcow2_vmstate_write,
+    .other_file = qcow2_other_file,
 };

@@ -8,6 +8,10 @@
  *   qcow2-commit.c    the order in which metadata reaches the file: docs/qcow2-invariants.md
  *   qcow2-check.c     check and repair
  *   qcow2-create.c    making one
+ *   qcow2-header.c    the header written anew
+ *   qcow2-change.c    changes of the whole image in one step; by it qcow2-snapshot.c,
+ *                     qcow2-resize.c, qcow2-amend.c, qcow2-compact.c
+ *   qcow2-bitmap.c    persistent bitmaps
  */
 #ifndef VMRUN_BLOCK_QCOW2_H
 #define VMRUN_BLOCK_QCOW2_H
@@ -49,6 +53,7 @@ enum {
 #define INCOMPAT_EXTENDED_L2 (1ULL << 4)
 #define COMPAT_LAZY          (1ULL << 0)
 #define AUTOCLEAR_BITMAPS    (1ULL << 0)
+#define AUTOCLEAR_RAW_DATA   (1ULL << 1)
 
 /* Header extensions. */
 enum {
@@ -65,8 +70,13 @@ enum {
 #define ENTRY_COMPRESSED (1ULL << 62)
 #define ENTRY_ZERO       1ULL /* version 3, L2 only */
 #define ENTRY_OFFSET     0x00fffffffffffe00ULL
+/* The second word of an entry with subclusters. */
+#define SUBS_ALLOCATED 0x00000000ffffffffULL
+#define SUBS_ZERO      0xffffffff00000000ULL
 
+#define SUBCLUSTERS          32u
 #define MIN_CLUSTER_BITS     9
+#define MIN_EXTENDED_BITS    14
 #define MAX_CLUSTER_BITS     21
 #define MAX_L1_BYTES         (32u << 20)
 #define MAX_REFTABLE_BYTES   (8u << 20)
@@ -81,6 +91,7 @@ typedef struct Qcow2Snapshot {
     uint64_t l1_offset;
     uint32_t l1_entries;
     uint64_t disk_size;
+    GBytes *extra; /* data that we do not know, behind the known; NULL: none */
 } Qcow2Snapshot;
 
 /* Clusters whose last reference was taken out of a table in memory; they are free only when that
@@ -93,11 +104,21 @@ typedef struct Qcow2 {
     BlkNode base;
     unsigned version, cluster_bits, refcount_order;
     unsigned l2_bits;       /* entries in an L2 table, as a power of two */
+    unsigned entry_shift;   /* an entry has 8 bytes, or 16 with subclusters: 3 or 4 */
+    unsigned subs;          /* subclusters in a cluster: 1, or 32 */
+    unsigned sub_bits;      /* their size as a power of two */
     unsigned refblock_bits; /* refcounts in a refcount block */
     uint64_t cluster_mask;
     uint64_t incompatible, compatible, autoclear;
     uint32_t header_bytes;
+    uint8_t *extra_header;          /* fields behind those that we know */
+    GByteArray *unknown_extensions; /* as they are in the file, to be kept; NULL: none */
+    uint32_t crypt_method;
+    uint64_t backing_at;  /* where in the file the backing file's name lies */
     unsigned compression; /* 0 zlib, 1 zstd */
+
+    char *data_name;    /* the external data file's, as the image says */
+    BlkFile *data_file; /* external; NULL: guest data lies in base.file */
 
     uint64_t l1_offset;
     uint32_t l1_entries;
@@ -130,6 +151,12 @@ typedef struct Qcow2 {
     bool warned;
 } Qcow2;
 
+/* An entry of an L2 table. */
+typedef struct L2Entry {
+    uint64_t word;
+    uint64_t subs; /* with subclusters: 32 bits "allocated", above them 32 bits "zeros" */
+} L2Entry;
+
 static inline Qcow2 *qcow2(const BlkNode *node)
 {
     return (Qcow2 *)(uintptr_t)node;
@@ -137,6 +164,13 @@ static inline Qcow2 *qcow2(const BlkNode *node)
 static inline uint64_t qcow2_cluster_bytes(const Qcow2 *q)
 {
     return 1ULL << q->cluster_bits;
+}
+
+/* L1 entries that a disk of so many bytes takes. */
+static inline uint64_t qcow2_l1_needed(const Qcow2 *q, uint64_t bytes)
+{
+    unsigned reach = q->cluster_bits + q->l2_bits;
+    return (bytes >> reach) + ((bytes & ((1ULL << reach) - 1)) != 0);
 }
 
 /* ---- qcow2.c ---- */
@@ -147,6 +181,8 @@ int qcow2_bad(Qcow2 *q, const char *format, ...) G_GNUC_PRINTF(2, 3);
 int qcow2_corrupt(Qcow2 *q, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Writes header fields that changed. (co) */
 int qcow2_write_features(Qcow2 *q);
+/* Guest data and metadata written so far survive a power cut when it returns 0. (co) */
+int qcow2_sync(Qcow2 *q);
 /* Reads `entries` big-endian words at offset; NULL with *ret set. (co) */
 uint64_t *qcow2_read_table(Qcow2 *q, uint64_t offset, uint32_t entries, int *ret);
 /* Reads the reference count table anew. (co) */
@@ -155,6 +191,20 @@ int qcow2_load_reftable(Qcow2 *q);
 /* ---- qcow2-snapshot.c ---- */
 bool qcow2_load_snapshots(Qcow2 *q, uint32_t count, GError **error);
 void qcow2_free_snapshots(Qcow2 *q);
+/* The table as it goes to the file. */
+GByteArray *qcow2_pack_snapshots(const Qcow2Snapshot *snapshots, unsigned count);
+bool qcow2_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);
+bool qcow2_snapshot_apply(BlkNode *node, unsigned n, GError **error);
+bool qcow2_snapshot_delete(BlkNode *node, unsigned n, GError **error);
+/* Where the VM state begins: the first guest offset behind the disk with an L2 table of its own. */
+uint64_t qcow2_vmstate_offset(const Qcow2 *q);
+int qcow2_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int qcow2_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+
+/* ---- qcow2-resize.c ---- */
+/* Gives the host what lies behind the last cluster in use. (co) */
+int qcow2_trim(Qcow2 *q);
+bool qcow2_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error);
 
 /* ---- qcow2-cluster.c ---- */
 int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
@@ -169,11 +219,21 @@ int qcow2_l2_page(Qcow2 *q, uint64_t offset, unsigned flags, MetaPage **page, un
 /* The same for a table that may be changed: makes one where there is none, or where it is shared.
  */
 int qcow2_l2_page_own(Qcow2 *q, uint64_t offset, MetaPage **page, unsigned *index);
-uint64_t qcow2_page_entry(const MetaPage *page, unsigned index);
+unsigned qcow2_page_entries(const Qcow2 *q);
+L2Entry qcow2_page_entry(const Qcow2 *q, const MetaPage *page, unsigned index);
 /* Sets it and counts the page dirty. */
-void qcow2_page_set(MetaPage *page, unsigned index, uint64_t entry);
+void qcow2_page_set(const Qcow2 *q, MetaPage *page, unsigned index, L2Entry entry);
+/* Number `index` in a whole table as it lies in the file. */
+L2Entry qcow2_table_entry(const Qcow2 *q, const void *table, unsigned index);
+void qcow2_table_set(const Qcow2 *q, void *table, unsigned index, L2Entry entry);
+/* Whether it refers to a cluster (not a compressed one), whose place is word & ENTRY_OFFSET. */
+bool qcow2_has_host(const Qcow2 *q, uint64_t word);
+/* What it says of subcluster number sub. */
+ExtentKind qcow2_sub_kind(const Qcow2 *q, L2Entry entry, unsigned sub);
+/* Whether it contradicts itself: the reason, or NULL. */
+const char *qcow2_entry_fault(const Qcow2 *q, L2Entry entry);
 /* The clusters that an L2 entry refers to are given up with the next commit. */
-void qcow2_drop_entry(Qcow2 *q, uint64_t entry);
+void qcow2_drop_entry(Qcow2 *q, uint64_t word);
 
 /* ---- qcow2-zero.c ---- */
 int qcow2_zero(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
@@ -200,6 +260,8 @@ int qcow2_count_set(Qcow2 *q, uint64_t cluster, uint64_t count);
 /* A cluster that holds metadata, or does not any more. */
 void qcow2_note_metadata(Qcow2 *q, uint64_t offset, uint64_t bytes, bool is);
 bool qcow2_is_metadata(const Qcow2 *q, uint64_t offset, uint64_t bytes);
+/* Collects anew where metadata lies. */
+int qcow2_claim_metadata(Qcow2 *q);
 /* Before the first write: collects where metadata lies; drops autoclear bits. (co) */
 int qcow2_begin_writing(Qcow2 *q);
 
@@ -218,6 +280,8 @@ int qcow2_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *r
 
 /* ---- qcow2-create.c ---- */
 extern const CreateOption qcow2_create_options[];
+/* Gives each guest cluster from `offset` on its room, as said. (co) */
+int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how);
 bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error);
 
 #endif

@@ -44,11 +44,13 @@ static const CreateOption raw_create_options[] = {
 
 static bool read_preallocation(const CreateSpec *spec, unsigned *how, GError **error)
 {
-    static const char *const words[] = {"off", "falloc", "full", NULL};
-    return !spec->options || options_get_enum(spec->options, "preallocation", words, how, error);
+    if (spec->options &&
+        !options_get_enum(spec->options, "preallocation", preallocation_words, how, error))
+        return false;
+    return *how != PREALLOC_METADATA ||
+           fail(error, "preallocation=metadata: a raw image has no metadata; there are off, falloc "
+                       "and full");
 }
-
-enum { PREALLOC_OFF, PREALLOC_FALLOC, PREALLOC_FULL };
 
 static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {

@@ -13,7 +13,8 @@ static int run_check(int argc, char **argv);
 
 const Command command_check = {
     .name = "check",
-    .synopsis = "[-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-T CACHE] [-U] FILE",
+    .synopsis = "[--object OBJECT] [--image-opts] [-q] [-f FORMAT] [--output=human|json] "
+                "[-r leaks|all] [-T CACHE] [-U] FILE",
     .help =
         "Looks for errors in an image's tables.  Ends with 0 if there are none, 2 if data may be\n"
         "damaged, 3 if only space is lost, 63 if the format has nothing to check, else 1.\n\n"
@@ -27,10 +28,10 @@ const Command command_check = {
 };
 
 typedef struct CheckArgs {
-    const char *file, *format;
+    ImgOpen open;
+    const char *file;
     unsigned fix;
-    bool json, quiet, share;
-    HostFileMode mode;
+    bool json, quiet;
 } CheckArgs;
 
 static void print_line(void *opaque, const char *line)
@@ -131,10 +132,9 @@ static int check(CheckArgs *args, BlkNode *node)
 static int open_and_check(CheckArgs *args)
 {
     GError *error = NULL;
-    NodeMode mode = {.no_backing = true, .repair = true, .file = args->mode};
-    mode.file.writable = args->fix;
-    mode.file.share = args->share;
-    BlkNode *node = node_open(img_sched(), args->file, args->format, &mode, &error);
+    args->open.mode.no_backing = args->open.mode.repair = true;
+    args->open.mode.file.writable = args->fix;
+    BlkNode *node = img_open(&args->open, args->file, &error);
     if (!node)
         return img_fail(error);
     int code = EXIT_NO_CHECK;
@@ -142,10 +142,7 @@ static int open_and_check(CheckArgs *args)
         code = check(args, node);
     else
         report_error("This image format does not support checks");
-    int ret = node_close(node);
-    if (ret)
-        report_error("'%s' could not be written completely: %s", args->file, g_strerror(-ret));
-    return ret ? 1 : code;
+    return img_close(node, code);
 }
 
 static bool parse_repair(const char *text, unsigned *fix)
@@ -161,45 +158,36 @@ static bool parse_repair(const char *text, unsigned *fix)
 
 static int run_check(int argc, char **argv)
 {
-    static const struct option long_options[] = {IMG_HELP,
-                                                 {"output", required_argument, NULL, 'O'},
-                                                 {"repair", required_argument, NULL, 'r'},
-                                                 {"force-share", no_argument, NULL, 'U'},
-                                                 {0}};
+    static const struct option long_options[] = {
+        IMG_OPEN_OPTIONS, IMG_SHARE, IMG_OUTPUT, {"repair", required_argument, NULL, 'r'}, {0}};
     CheckArgs args = {0};
     int c;
     while ((c = img_getopt(&command_check, argc, argv, ":f:r:T:Uqh", long_options)) != -1) {
-        bool ok = true;
+        bool ok;
         switch (c) {
-        case 'f':
-            args.format = optarg;
-            break;
         case 'r':
             ok = parse_repair(optarg, &args.fix);
             break;
-        case 'O':
+        case OPT_OUTPUT:
             ok = img_parse_output(optarg, &args.json);
             break;
         case 'T':
-            ok = img_parse_cache("-T", optarg, &args.mode);
-            break;
-        case 'U':
-            args.share = true;
+            ok = img_parse_cache("-T", optarg, &args.open);
             break;
         case 'q':
-            args.quiet = true;
+            ok = args.quiet = true;
             break;
         default:
-            return c != 'h';
+            ok = img_open_option(&args.open, c, optarg);
         }
         if (!ok)
-            return 1;
+            return c != 'h';
     }
     if (argc - optind != 1) {
         report_error("check: give one file name");
         return 1;
     }
-    if (args.share && args.fix) {
+    if (args.open.mode.file.share && args.fix) {
         report_error("check: -U and -r exclude each other: an image in use must not be repaired");
         return 1;
     }

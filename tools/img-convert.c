@@ -6,7 +6,6 @@
 
 #include "img-copy.h"
 #include "img-create.h"
-#include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -14,22 +13,32 @@ static int run_convert(int argc, char **argv);
 
 const Command command_convert = {
     .name = "convert",
-    .synopsis = "[-cnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] [-o OPTIONS] [-S SIZE] "
-                "[-m N] [-t CACHE] [-T CACHE] FILE... OUTPUT",
+    .synopsis =
+        "[--object OBJECT] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps "
+        "[--skip-broken-bitmaps]] [-cnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] "
+        "[-o OPTIONS] [-l SNAPSHOT] [-S SIZE] [-r RATE] [-m N] [-t CACHE] [-T CACHE] [--salvage] "
+        "FILE... OUTPUT",
     .help =
         "Copies an image, or several one after another, into a new one.\n\n"
         "  -f FORMAT   of the input; guessed if you do not say it\n"
-        "  -O FORMAT   of the output: raw (default), qcow or qcow2\n"
+        "  -O FORMAT   of the output (raw)\n"
         "  -o OPTIONS  as of create; '-o help' lists them\n"
         "  -B FILE     the output gets this backing file; only what the input's topmost image\n"
         "              holds itself is copied\n"
         "  -F FORMAT   the backing file's format\n"
-        "  -c          compress\n"
+        "  -c          compress, on all processors\n"
         "  -n          the output exists: write into it\n"
+        "  -l SNAPSHOT  copy an internal snapshot, by ID or name\n"
         "  -S SIZE     runs of zeros at least this long take no space (4k); 0: none is looked for\n"
-        "  -m N        work on N pieces at once, 1 to 64 (8)\n"
+        "  -m N        work on N pieces at once, 1 to 64 (8; more with -c on many processors)\n"
         "  -W          write them as they come, not in order\n"
+        "  -r RATE     bytes a second at most\n"
         "  -t CACHE    cache mode of the output (unsafe), -T of the input (writeback)\n"
+        "  --target-is-zero   with -n: the output reads as zeros already\n"
+        "  --target-image-opts  the output is a list of options; needs -n\n"
+        "  --bitmaps   copy the input's persistent bitmaps, too; --skip-broken-bitmaps leaves out\n"
+        "              those that were not stored\n"
+        "  --salvage   what cannot be read becomes zeros, with a warning\n"
         "  -p          show progress; also shown if it takes long, on a terminal\n"
         "  -q          show none and say nothing\n"
         "  -U          read the input even if a program is writing it\n",
@@ -37,11 +46,10 @@ const Command command_convert = {
 };
 
 typedef struct ConvertArgs {
-    const char *format, *out_format;
+    ImgOpen source, target; /* target.format: -O */
     Options *options;
     CreateSpec spec;
-    HostFileMode source_mode, target_mode;
-    bool existing, has_size;
+    bool existing, has_size, target_is_zero, bitmaps, skip_broken, workers_given;
     Copy copy;
 } ConvertArgs;
 
@@ -49,11 +57,10 @@ typedef struct ConvertArgs {
 
 static bool open_sources(ConvertArgs *args, char **files, int count, GError **error)
 {
-    NodeMode mode = {.file = args->source_mode};
     Copy *copy = &args->copy;
     copy->sources = g_ptr_array_new();
     for (int i = 0; i < count; i++) {
-        BlkNode *node = node_open(img_sched(), files[i], args->format, &mode, error);
+        BlkNode *node = img_open(&args->source, files[i], error);
         if (!node)
             return false;
         g_ptr_array_add(copy->sources, node);
@@ -62,16 +69,8 @@ static bool open_sources(ConvertArgs *args, char **files, int count, GError **er
     return true;
 }
 
-static bool open_target(ConvertArgs *args, const char *file, GError **error)
+static bool check_target(const Copy *copy, const char *file, GError **error)
 {
-    NodeMode mode = {.file = args->target_mode, .discard = true};
-    Copy *copy = &args->copy;
-    mode.file.writable = true;
-    /* What is to be read below it comes from the input; the tool only writes. */
-    mode.no_backing = !args->existing;
-    copy->target = node_open(img_sched(), file, args->out_format, &mode, error);
-    if (!copy->target)
-        return false;
     if (copy->target->size < copy->size)
         return fail(error,
                     "'%s' is smaller (%" G_GUINT64_FORMAT
@@ -79,8 +78,36 @@ static bool open_target(ConvertArgs *args, const char *file, GError **error)
                     file, copy->target->size, copy->size);
     if (copy->compress && !copy->target->fmt->compress)
         return fail(error, "format '%s' has no compression", copy->target->fmt->name);
+    return true;
+}
+
+static bool open_target(ConvertArgs *args, const char *file, GError **error)
+{
+    ImgOpen how = args->target;
+    Copy *copy = &args->copy;
+    how.mode.file.writable = how.mode.discard = true;
+    /* What is to be read below it comes from the input; the tool only writes. */
+    how.mode.no_backing = !args->existing;
+    copy->target = img_open(&how, file, error);
+    if (!copy->target || !check_target(copy, file, error))
+        return false;
+    copy->writethrough = how.writethrough;
+    copy->compress |= copy->target->compressed_only;
     copy->target_has_backing = copy->target->backing_name;
-    copy->target_is_zero = !args->existing && copy->target->file->sparse;
+    copy->target_is_zero = args->existing ? args->target_is_zero : copy->target->file->sparse;
+    return true;
+}
+
+static bool check_inputs(ConvertArgs *args, GError **error)
+{
+    const Copy *copy = &args->copy;
+    const BlkNode *first = g_ptr_array_index(copy->sources, 0);
+    if (copy->scope == SCOPE_TOP && copy->sources->len > 1)
+        return fail(error, "a backing file (-B) and several inputs exclude each other");
+    if (args->bitmaps && copy->sources->len > 1)
+        return fail(error, "--bitmaps and several inputs exclude each other");
+    if (args->bitmaps && !first->fmt->bitmap)
+        return fail(error, "--bitmaps: format '%s' of the input has no bitmaps", first->fmt->name);
     return true;
 }
 
@@ -89,56 +116,55 @@ static bool prepare(ConvertArgs *args, char **files, int count, GError **error)
     const char *out = files[count - 1];
     if (!open_sources(args, files, count - 1, error))
         return false;
-    if (args->copy.only_top && args->copy.sources->len > 1)
-        return fail(error, "a backing file (-B) and several inputs exclude each other");
     if (!args->existing) {
         if (!create_options_take(args->options, &args->spec, &args->has_size, error))
             return false;
-        args->copy.only_top = args->spec.backing;
+        if (args->spec.backing)
+            args->copy.scope = SCOPE_TOP;
+    }
+    if (!check_inputs(args, error))
+        return false;
+    if (!args->existing) {
         if (!args->has_size)
             args->spec.size = args->copy.size;
-        if (!image_create(img_sched(), out, args->out_format, &args->spec, true, false, error))
+        if (!image_create(img_sched(), out, args->target.format, &args->spec, true, false, error))
             return false;
     }
     return open_target(args, out, error);
+}
+
+/* The bitmaps that make sense; a broken one is an error unless it may be skipped. */
+static bool copy_bitmaps(const ConvertArgs *args, GError **error)
+{
+    BlkNode *from = g_ptr_array_index(args->copy.sources, 0), *to = args->copy.target;
+    const NodeBitmap *b;
+    for (unsigned n = 0; (b = from->fmt->bitmap(from, n)); n++) {
+        if (b->inconsistent && args->skip_broken) {
+            report_warn("Skipping inconsistent bitmap '%s'", b->name);
+            continue;
+        }
+        if (!node_bitmap_add(to, b->name, b->granularity, b->enabled, error) ||
+            !node_bitmap_merge(to, b->name, from, b->name, error))
+            return fail_prefix(error, "Failed to populate bitmap %s", b->name);
+    }
+    return true;
 }
 
 static int convert(ConvertArgs *args, char **files, int count)
 {
     GError *error = NULL;
     Copy *copy = &args->copy;
-    int code = 0;
-    if (!prepare(args, files, count, &error)) {
-        code = img_fail(error);
-    } else if (!copy_run(copy, &error)) {
-        code = img_fail(error);
-    }
-    int ret = copy->target ? node_close(copy->target) : 0;
-    if (ret && !code) {
-        report_error("'%s' could not be written completely: %s", files[count - 1],
-                     g_strerror(-ret));
-        code = 1;
-    }
+    bool ok = prepare(args, files, count, &error) && copy_run(copy, &error) &&
+              (!args->bitmaps || copy_bitmaps(args, &error));
+    int code = img_close(copy->target, ok ? 0 : img_fail(error));
     for (unsigned i = 0; copy->sources && i < copy->sources->len; i++)
         node_abandon(g_ptr_array_index(copy->sources, i));
     if (copy->sources)
         g_ptr_array_free(copy->sources, TRUE);
-    options_free(args->options);
     return code;
 }
 
 /* ---- Options ---- */
-
-static bool parse_workers(const char *text, unsigned *workers)
-{
-    uint64_t n;
-    if (!parse_uint(text, &n) || n < 1 || n > MAX_WORKERS) {
-        report_error("convert: -m takes a number from 1 to %u, not '%s'", MAX_WORKERS, text);
-        return false;
-    }
-    *workers = (unsigned)n;
-    return true;
-}
 
 static bool parse_sparse(const char *text, uint64_t *sparse)
 {
@@ -149,16 +175,41 @@ static bool parse_sparse(const char *text, uint64_t *sparse)
     return false;
 }
 
+static bool parse_workers(ConvertArgs *args, const char *text)
+{
+    uint64_t n;
+    args->workers_given = img_parse_number("convert: -m", text, 1, MAX_WORKERS, &n);
+    args->copy.workers = (unsigned)n;
+    return args->workers_given;
+}
+
+enum { OPT_TARGET_OPTS = OPT_OWN, OPT_TARGET_ZERO, OPT_BITMAPS, OPT_SKIP_BROKEN, OPT_SALVAGE };
+
+static bool take_long_option(ConvertArgs *args, int c, const char *value)
+{
+    switch (c) {
+    case OPT_TARGET_OPTS:
+        return args->target.image_opts = true;
+    case OPT_TARGET_ZERO:
+        return args->target_is_zero = true;
+    case OPT_BITMAPS:
+        return args->bitmaps = true;
+    case OPT_SKIP_BROKEN:
+        return args->skip_broken = true;
+    case OPT_SALVAGE:
+        return args->copy.salvage = true;
+    default:
+        return img_open_option(&args->source, c, value);
+    }
+}
+
 /* One option; false after a message. */
 static bool take_option(ConvertArgs *args, int c, const char *value, const char **help)
 {
     GError *error = NULL;
     switch (c) {
-    case 'f':
-        args->format = value;
-        return true;
     case 'O':
-        args->out_format = value;
+        args->target.format = value;
         return true;
     case 'B':
         args->spec.backing = value;
@@ -172,59 +223,88 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
         else if (!create_options_add(&args->options, value, &error))
             return !img_fail(error);
         return true;
+    case 'l':
+        args->source.mode.snapshot = img_snapshot_name(value);
+        return args->source.mode.snapshot;
     case 'S':
         return parse_sparse(value, &args->copy.sparse);
     case 'm':
-        return parse_workers(value, &args->copy.workers);
+        return parse_workers(args, value);
+    case 'r':
+        return img_parse_size("convert: -r", value, &args->copy.rate);
     case 't':
-        return img_parse_cache("-t", value, &args->target_mode);
+        return img_parse_cache("-t", value, &args->target);
     case 'T':
-        return img_parse_cache("-T", value, &args->source_mode);
+        return img_parse_cache("-T", value, &args->source);
     case 'c':
-        args->copy.compress = true;
-        return true;
+        return args->copy.compress = true;
     case 'n':
-        args->existing = true;
-        return true;
+        return args->existing = true;
     case 'W':
-        args->copy.out_of_order = true;
-        return true;
+        return args->copy.out_of_order = true;
     case 'p':
-        args->copy.progress = true;
-        return true;
+        return args->copy.progress = true;
     case 'q':
-        args->copy.quiet = true;
-        return true;
+        return args->copy.quiet = true;
     default:
-        args->source_mode.share = c == 'U';
-        return true;
+        return take_long_option(args, c, value);
     }
+}
+
+static const char *contradiction(const ConvertArgs *args)
+{
+    if (args->existing && (args->options || args->spec.backing))
+        return "convert: -n writes into an image that exists: -o and -B make no sense";
+    if (args->target.image_opts && !args->existing)
+        return "--target-image-opts requires use of -n flag";
+    if (args->target_is_zero && !args->existing)
+        return "--target-is-zero requires use of -n flag";
+    if (args->skip_broken && !args->bitmaps)
+        return "Use of --skip-broken-bitmaps requires --bitmaps";
+    return NULL;
+}
+
+static int convert_files(ConvertArgs *args, const char *help, char **files, int count)
+{
+    int code;
+    if (help && create_options_help(help, args->target.format, &code))
+        return code;
+    if (count < 2) {
+        report_error("convert: give an input and an output file");
+        return 1;
+    }
+    const char *wrong = contradiction(args);
+    if (wrong) {
+        report_error("%s", wrong);
+        return 1;
+    }
+    if (args->copy.compress && !args->workers_given)
+        args->copy.workers = CLAMP(2 * g_get_num_processors(), args->copy.workers, MAX_WORKERS);
+    return convert(args, files, count);
 }
 
 static int run_convert(int argc, char **argv)
 {
     static const struct option long_options[] = {
-        IMG_HELP, {"force-share", no_argument, NULL, 'U'}, {0}};
-    ConvertArgs args = {.out_format = "raw",
-                        .target_mode = {.no_flush = true},
+        IMG_OPEN_OPTIONS,
+        IMG_SHARE,
+        {"target-image-opts", no_argument, NULL, OPT_TARGET_OPTS},
+        {"target-is-zero", no_argument, NULL, OPT_TARGET_ZERO},
+        {"bitmaps", no_argument, NULL, OPT_BITMAPS},
+        {"skip-broken-bitmaps", no_argument, NULL, OPT_SKIP_BROKEN},
+        {"salvage", no_argument, NULL, OPT_SALVAGE},
+        {0}};
+    ConvertArgs args = {.target = {.format = "raw", .mode.file.no_flush = true},
                         .copy = {.sparse = 4096, .workers = 8}};
     const char *help = NULL;
-    int c, code;
-    while ((c = img_getopt(&command_convert, argc, argv, ":f:O:B:F:o:S:m:t:T:cnWpqUh",
+    int c;
+    while ((c = img_getopt(&command_convert, argc, argv, ":f:O:B:F:o:l:S:m:r:t:T:cnWpqUh",
                            long_options)) != -1)
-        if (c == 'h' || c == '?' || !take_option(&args, c, optarg, &help)) {
+        if (!take_option(&args, c, optarg, &help)) {
             options_free(args.options);
             return c != 'h';
         }
-    if (help && create_options_help(help, args.out_format, &code))
-        return code;
-    if (argc - optind < 2) {
-        report_error("convert: give an input and an output file");
-        return 1;
-    }
-    if (args.existing && (args.options || args.spec.backing)) {
-        report_error("convert: -n writes into an image that exists: -o and -B make no sense");
-        return 1;
-    }
-    return convert(&args, argv + optind, argc - optind);
+    int code = convert_files(&args, help, argv + optind, argc - optind);
+    options_free(args.options);
+    return code;
 }

@@ -4,21 +4,19 @@
  * compresses it if asked, waits until it is its turn, and writes it.  Turns are taken when a write
  * begins, so that room is given out in order while the writes themselves overlap.
  */
-#include "img-copy.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "img-copy.h"
+#include "img-extent.h"
 #include "util/bytes.h"
 #include "util/error.h"
-#include "util/timer.h"
+#include "util/log.h"
 
 #define PIECE_BYTES (2u << 20)
-#define SHOW_EVERY  (100 * NS_PER_MS)
 
 typedef enum { PIECE_SKIP, PIECE_ZERO, PIECE_DATA } PieceKind;
 
@@ -31,29 +29,34 @@ typedef struct Worker {
     Copy *copy;
     uint8_t *data;
     uint8_t *packed; /* compressed; one cluster */
-    bool registered;
 } Worker;
 
-/* ---- Progress ---- */
+/* ---- Speed limit ---- */
 
-static void show_progress(Copy *copy, bool last)
+static void wake(void *opaque)
 {
-    int64_t now = clock_now(VM_CLOCK_HOST);
-    bool by_itself = !copy->quiet && isatty(STDOUT_FILENO) && now - copy->started > NS_PER_SEC;
-    if ((!copy->progress || copy->quiet) && !by_itself)
+    co_wake(opaque);
+}
+
+/* Waits until what was done so far fits the rate. */
+static void keep_rate(Copy *copy)
+{
+    Timer timer;
+    double seconds = (double)copy->done / (double)copy->rate;
+    int64_t due = copy->started + (int64_t)(seconds * (double)NS_PER_SEC);
+    if (due <= clock_now(VM_CLOCK_HOST))
         return;
-    if (!last && now - copy->shown < SHOW_EVERY)
-        return;
-    copy->shown = now;
-    printf("    (%.2f/100%%)\r%s",
-           copy->size ? (double)copy->done * 100 / (double)copy->size : 100.0, last ? "\n" : "");
-    fflush(stdout);
+    timer_init(&timer, loop_main(), VM_CLOCK_HOST, wake, co_self());
+    timer_arm(&timer, due);
+    co_yield ();
+    timer_cancel(&timer);
 }
 
 /* ---- Reading ---- */
 
 static BlkNode *source_at(const Copy *copy, uint64_t offset, uint64_t *within)
 {
+    offset += copy->start;
     for (unsigned i = 0; i < copy->sources->len; i++) {
         BlkNode *node = g_ptr_array_index(copy->sources, i);
         if (offset < node->size) {
@@ -68,19 +71,19 @@ static BlkNode *source_at(const Copy *copy, uint64_t offset, uint64_t *within)
 /* What lies at an offset, as far as one piece may go. */
 static int look(Copy *copy, Piece *p)
 {
+    static const PieceKind kinds[] = {
+        [RANGE_UNALLOCATED] = PIECE_SKIP, [RANGE_ZERO] = PIECE_ZERO, [RANGE_DATA] = PIECE_DATA};
     uint64_t within;
-    Extent e;
+    RangeKind kind = RANGE_DATA;
     BlkNode *node = source_at(copy, p->offset, &within);
-    uint64_t most = MIN(p->bytes, node->size - within);
-    int ret = copy->only_top ? node->fmt->map(node, within, most, MAP_HOLES, &e)
-                             : node_resolve(node, within, most, MAP_HOLES, &e);
-    if (ret)
-        return ret;
-    p->bytes = e.bytes;
-    p->kind = e.kind == EXTENT_ZERO          ? PIECE_ZERO
-              : e.kind == EXTENT_UNALLOCATED ? PIECE_SKIP
-                                             : PIECE_DATA;
-    return 0;
+    p->bytes = MIN(p->bytes, node->size - within);
+    int ret = img_range(node, within, &p->bytes, copy->scope, &kind);
+    if (ret && copy->salvage) { /* reading will tell which part is lost */
+        p->bytes = MIN(p->bytes, PIECE_BYTES);
+        ret = 0;
+    }
+    p->kind = kinds[kind];
+    return ret;
 }
 
 /* Without -c: one extent.  What reads as zeros need not be small, nothing is read of it. */
@@ -138,18 +141,41 @@ static int next_piece(Copy *copy, Piece *p)
     return ret;
 }
 
-static int read_piece(Copy *copy, const Piece *p, uint8_t *data)
+static int read_sources(Copy *copy, uint64_t offset, uint8_t *data, uint64_t bytes)
 {
     int ret = 0;
-    for (uint64_t done = 0; done < p->bytes && !ret;) {
+    for (uint64_t done = 0; done < bytes && !ret;) {
         uint64_t within;
-        BlkNode *node = source_at(copy, p->offset + done, &within);
-        uint64_t n = MIN(p->bytes - done, node->size - within);
+        BlkNode *node = source_at(copy, offset + done, &within);
+        uint64_t n = MIN(bytes - done, node->size - within);
         struct iovec iov = {data + done, n};
         ret = node_read(node, within, (IoBuf){&iov, 1, 0}, n);
         done += n;
     }
     return ret;
+}
+
+/* Sector by sector, as much as can be read. */
+static void salvage_piece(Copy *copy, const Piece *p, uint8_t *data)
+{
+    for (uint64_t at = 0; at < p->bytes; at += 512) {
+        int ret = read_sources(copy, p->offset + at, data + at, 512);
+        if (!ret)
+            continue;
+        memset(data + at, 0, 512);
+        if (!copy->quiet)
+            report_warn("error while reading offset %" PRIu64 ": %s", p->offset + at,
+                        g_strerror(-ret));
+    }
+}
+
+static int read_piece(Copy *copy, const Piece *p, uint8_t *data)
+{
+    int ret = read_sources(copy, p->offset, data, p->bytes);
+    if (!ret || !copy->salvage)
+        return ret;
+    salvage_piece(copy, p, data);
+    return 0;
 }
 
 /* ---- Writing ---- */
@@ -274,18 +300,29 @@ static void copy_pieces(Worker *w)
         if (copy->ret)
             return;
         ret = write_piece(w, &p, packed);
+        if (!ret && copy->writethrough)
+            ret = node_flush(copy->target);
         if (ret)
             fail_at(copy, ret, p.offset, true);
         copy->done += p.bytes;
-        show_progress(copy, false);
+        progress_show(copy->done, copy->size);
+        if (copy->rate && !copy->ret)
+            keep_rate(copy);
     }
 }
 
 static void worker_main(void *opaque)
 {
-    Worker *w = opaque;
-    copy_pieces(w);
-    w->copy->running--;
+    Copy *copy = opaque;
+    uint64_t cluster = copy->target->cluster;
+    Worker w = {.copy = copy, .data = block_alloc(MAX(PIECE_BYTES, cluster))};
+    w.packed = copy->compress ? block_alloc(MAX(cluster, copy->target->packed_max)) : NULL;
+    if (w.data && (w.packed || !copy->compress))
+        copy_pieces(&w);
+    else
+        fail_at(copy, -ENOMEM, copy->next, false);
+    free(w.data);
+    free(w.packed);
 }
 
 static bool report_failure(const Copy *copy, GError **error)
@@ -297,24 +334,9 @@ static bool report_failure(const Copy *copy, GError **error)
 
 bool copy_run(Copy *copy, GError **error)
 {
-    Worker workers[MAX_WORKERS];
-    size_t bytes = MAX(PIECE_BYTES, copy->target->cluster);
-    copy->started = copy->shown = clock_now(VM_CLOCK_HOST);
-    for (unsigned i = 0; i < copy->workers; i++) {
-        workers[i] = (Worker){
-            .copy = copy, .data = block_alloc(bytes), .packed = block_alloc(copy->target->cluster)};
-        if (!workers[i].data || !workers[i].packed)
-            g_error("out of memory");
-        copy->running++;
-        co_start(img_sched(), worker_main, NULL, &workers[i]);
-    }
-    while (copy->running)
-        loop_step(loop_main(), true);
-    for (unsigned i = 0; i < copy->workers; i++) {
-        free(workers[i].data);
-        free(workers[i].packed);
-    }
-    if (!copy->ret)
-        show_progress(copy, true);
+    copy->started = clock_now(VM_CLOCK_HOST);
+    progress_begin(copy->progress, copy->quiet);
+    img_parallel(copy->workers, worker_main, copy);
+    progress_end(!copy->ret);
     return !copy->ret || report_failure(copy, error);
 }

@@ -12,8 +12,8 @@ static int run_create(int argc, char **argv);
 
 const Command command_create = {
     .name = "create",
-    .synopsis =
-        "[-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]",
+    .synopsis = "[--object OBJECT] [-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o "
+                "OPTIONS] FILE [SIZE]",
     .help = "Makes an image.  With a backing file SIZE may be left out: its size is taken.\n\n"
             "  -f FORMAT   raw (default), qcow or qcow2\n"
             "  -b FILE     unchanged clusters are read from this image\n"
@@ -25,11 +25,6 @@ const Command command_create = {
 };
 
 /* ---- -o, shared with convert ---- */
-
-static bool takes_backing(const char *key)
-{
-    return !strcmp(key, "size") || !strcmp(key, "backing_file") || !strcmp(key, "backing_fmt");
-}
 
 bool create_options_add(Options **options, const char *text, GError **error)
 {
@@ -86,17 +81,87 @@ bool create_options_help(const char *text, const char *format, int *code)
 
 /* ---- The command ---- */
 
+/* What is said of an image, in qemu-img's order; what has no default is said if it was given. */
+typedef struct Said {
+    const char *key, *initial;
+} Said;
+static const Said said_qcow2[] = {{"encrypt.format"},
+                                  {"encrypt.key-secret"},
+                                  {"encrypt.cipher-alg"},
+                                  {"encrypt.cipher-mode"},
+                                  {"encrypt.ivgen-alg"},
+                                  {"encrypt.ivgen-hash-alg"},
+                                  {"encrypt.hash-alg"},
+                                  {"encrypt.iter-time"},
+                                  {"cluster_size", "65536"},
+                                  {"extended_l2", "off"},
+                                  {"preallocation"},
+                                  {"compression_type", "zlib"},
+                                  {"size"},
+                                  {"compat"},
+                                  {"backing_file"},
+                                  {"backing_fmt"},
+                                  {"data_file"},
+                                  {"data_file_raw"},
+                                  {"lazy_refcounts", "off"},
+                                  {"refcount_bits", "16"},
+                                  {0}};
+static const Said said_vdi[] = {{"size"}, {"static", "off"}, {0}};
+static const Said said_vmdk[] = {
+    {"size"},           {"adapter_type"},           {"backing_file"}, {"backing_fmt"},
+    {"compat6", "off"}, {"hwversion", "undefined"}, {"subformat"},    {0}};
+static const Said said_vhdx[] = {
+    {"size"}, {"log_size", "1048576"}, {"block_size", "0"}, {"subformat"}, {0}};
+static const Said said_others[] = {{"size"}, {"backing_file"}, {"backing_fmt"}, {0}};
+
+static const Said *said_of(const char *format)
+{
+    static const struct {
+        const char *format;
+        const Said *said;
+    } all[] = {{"qcow2", said_qcow2}, {"vdi", said_vdi}, {"vmdk", said_vmdk}, {"vhdx", said_vhdx}};
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+        if (!strcmp(all[i].format, format))
+            return all[i].said;
+    return said_others;
+}
+
+static void print_pair(const char *key, const char *value)
+{
+    uint64_t bytes;
+    if (value && g_str_has_suffix(key, "_size") && parse_size(value, 1, &bytes))
+        printf(" %s=%" PRIu64, key, bytes);
+    else if (value)
+        printf(" %s=%s", key, value);
+}
+
+static void print_said(const Said *s, const CreateSpec *spec)
+{
+    const char *value = spec->options ? options_get(spec->options, s->key) : NULL;
+    if (!strcmp(s->key, "size"))
+        printf(" size=%" PRIu64, spec->size);
+    else if (!strcmp(s->key, "backing_file"))
+        print_pair(s->key, spec->backing);
+    else if (!strcmp(s->key, "backing_fmt"))
+        print_pair(s->key, spec->backing_format);
+    else
+        print_pair(s->key, value ? value : s->initial);
+}
+
 static void print_formatting(const char *file, const char *format, const CreateSpec *spec)
 {
+    const Said *said = said_of(format);
     const char *key, *value;
-    printf("Formatting '%s', fmt=%s size=%" PRIu64, file, format, spec->size);
-    if (spec->backing)
-        printf(" backing_file=%s", spec->backing);
-    if (spec->backing_format)
-        printf(" backing_fmt=%s", spec->backing_format);
-    for (unsigned i = 0; spec->options && options_nth(spec->options, i, &key, &value); i++)
-        if (!takes_backing(key))
-            printf(" %s=%s", key, value);
+    printf("Formatting '%s', fmt=%s", file, format);
+    for (const Said *s = said; s->key; s++)
+        print_said(s, spec);
+    for (unsigned i = 0; spec->options && options_nth(spec->options, i, &key, &value); i++) {
+        bool known = false;
+        for (const Said *s = said; s->key; s++)
+            known |= !strcmp(s->key, key);
+        if (!known)
+            print_pair(key, value);
+    }
     printf("\n");
 }
 
@@ -113,7 +178,9 @@ static int create(const char *file, const char *format, CreateSpec *spec, bool h
 
 static int run_create(int argc, char **argv)
 {
-    static const struct option long_options[] = {IMG_HELP, {0}};
+    static const struct option long_options[] = {
+        IMG_HELP, {"object", required_argument, NULL, OPT_OBJECT}, {0}};
+    ImgOpen how = {0};
     const char *format = "raw", *help = NULL;
     bool unchecked = false, quiet = false, has_size = false;
     g_autoptr(Options) options = NULL;
@@ -144,7 +211,8 @@ static int run_create(int argc, char **argv)
             quiet = true;
             break;
         default:
-            return c != 'h';
+            if (!img_open_option(&how, c, optarg))
+                return c != 'h';
         }
     }
     if (help && create_options_help(help, format, &code))

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "img.h"
 #include "util/error.h"
@@ -13,7 +12,8 @@ static int run_info(int argc, char **argv);
 
 const Command command_info = {
     .name = "info",
-    .synopsis = "[-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE",
+    .synopsis = "[--object OBJECT] [--image-opts] [-f FORMAT] [--output=human|json] "
+                "[--backing-chain] [-U] FILE",
     .help = "Shows what an image is.\n\n"
             "  -f FORMAT        do not guess the format\n"
             "  --output FORMAT  human (default) or json\n"
@@ -60,7 +60,11 @@ static void json_details(Json *json, const BlkNode *node)
     json_text(json, "type", node->fmt->name);
     json_open(json, "data", '{');
     for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        if (d.is_text)
+        if (d.bracket == '{' || d.bracket == '[')
+            json_open(json, d.key, d.bracket);
+        else if (d.bracket)
+            json_close(json, d.bracket);
+        else if (d.is_text)
             json_text(json, d.key, d.value);
         else
             json_bare(json, d.key, d.value);
@@ -79,10 +83,10 @@ static void json_image(Json *json, const BlkNode *node)
     json_snapshots(json, node);
     json_number(json, "virtual-size", (int64_t)node->size);
     json_text(json, "filename", node->name);
-    if (node->fmt->alloc)
+    if (node->fmt->alloc && !node->flat)
         json_number(json, "cluster-size", node->cluster);
     json_text(json, "format", node->fmt->name);
-    json_number(json, "actual-size", (int64_t)host_file_allocated(node->file));
+    json_number(json, "actual-size", (int64_t)node_allocated(node));
     json_details(json, node);
     if (node->backing_name) {
         g_autofree char *full = full_backing_name(node);
@@ -95,52 +99,44 @@ static void json_image(Json *json, const BlkNode *node)
 
 /* ---- Human ---- */
 
-static void print_snapshots(const BlkNode *node)
-{
-    const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, 0) : NULL;
-    if (!s)
-        return;
-    printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
-           "VM CLOCK", "ICOUNT");
-    for (unsigned n = 0; (s = node->fmt->snapshot(node, n)); n++) {
-        char date[32], clock[64], icount[24] = "";
-        time_t when = s->date_sec;
-        struct tm tm;
-        uint64_t seconds = s->vm_clock_ns / 1000000000;
-        g_autofree char *size = img_size(s->vm_state_bytes);
-        localtime_r(&when, &tm);
-        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-        snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", seconds / 3600,
-                 (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
-                 (unsigned)(s->vm_clock_ns / 1000000 % 1000));
-        if (s->icount >= 0)
-            snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
-        printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, icount);
-    }
-}
+#define MAX_NESTED 8
 
+/* Lists and objects are indented; what stands in a list has a number for a key. */
 static void print_details(const BlkNode *node)
 {
     NodeDetail d;
+    unsigned depth = 0, count[MAX_NESTED] = {0};
+    bool list[MAX_NESTED] = {false};
     if (!node->fmt->detail)
         return;
     printf("Format specific information:\n");
     for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        g_autofree char *key = g_strdelimit(g_strdup(d.key), "-", ' ');
-        printf("    %s: %s\n", key, d.value);
+        if (d.bracket == ']' || d.bracket == '}') {
+            depth--;
+            continue;
+        }
+        g_autofree char *key = list[depth] ? g_strdup_printf("[%u]", count[depth]++)
+                                           : g_strdelimit(g_strdup(d.key), "-", ' ');
+        printf("%*s%s:%s%s\n", (int)(depth + 1) * 4, "", key, d.bracket ? "" : " ",
+               d.bracket ? "" : d.value);
         g_free(d.value);
+        if (d.bracket && depth + 1 < MAX_NESTED) {
+            depth++;
+            list[depth] = d.bracket == '[';
+            count[depth] = 0;
+        }
     }
 }
 
 static void print_image(const BlkNode *node)
 {
     g_autofree char *size = img_size(node->size);
-    g_autofree char *disk = img_size(host_file_allocated(node->file));
+    g_autofree char *disk = img_size(node_allocated(node));
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
            node->name, node->fmt->name, size, node->size, disk);
     if (node->fmt->is_dirty && node->fmt->is_dirty(node))
         printf("cleanly shut down: no\n");
-    if (node->fmt->alloc)
+    if (node->fmt->alloc && !node->flat)
         printf("cluster_size: %u\n", node->cluster);
     if (node->backing_name) {
         g_autofree char *full = full_backing_name(node);
@@ -151,19 +147,20 @@ static void print_image(const BlkNode *node)
     }
     if (node->backing_format)
         printf("backing file format: %s\n", node->backing_format);
-    print_snapshots(node);
+    img_print_snapshots(node);
     print_details(node);
 }
 
 /* ---- The command ---- */
 
 /* Opens one image of the chain; its backing file's name and format take their place. */
-static BlkNode *open_next(char **name, char **format, bool share, GError **error)
+static BlkNode *open_next(char **name, ImgOpen *how, char **format, GError **error)
 {
-    NodeMode mode = {.no_backing = true, .file = {.share = share}};
-    BlkNode *node = node_open(img_sched(), *name, *format, &mode, error);
+    how->format = *format;
+    BlkNode *node = img_open(how, *name, error);
     g_clear_pointer(name, g_free);
     g_clear_pointer(format, g_free);
+    how->image_opts = false;
     if (node && node->backing_name) {
         *name = full_backing_name(node);
         *format = g_strdup(node->backing_format);
@@ -189,13 +186,13 @@ static void close_node(void *node)
     node_abandon(node);
 }
 
-static int show(const char *file, const char *format, bool json_output, bool chain, bool share)
+static int show(const char *file, ImgOpen *how, bool json_output, bool chain)
 {
     GError *error = NULL;
-    char *name = g_strdup(file), *fmt = g_strdup(format);
+    char *name = g_strdup(file), *fmt = g_strdup(how->format);
     g_autoptr(GPtrArray) nodes = g_ptr_array_new_with_free_func(close_node);
     do {
-        BlkNode *node = open_next(&name, &fmt, share, &error);
+        BlkNode *node = open_next(&name, how, &fmt, &error);
         if (node && seen_before(nodes, node)) {
             fail(&error, "'%s' is its own backing file: the chain never ends", node->name);
             node_abandon(node);
@@ -228,36 +225,25 @@ static int show(const char *file, const char *format, bool json_output, bool cha
 
 static int run_info(int argc, char **argv)
 {
-    static const struct option long_options[] = {IMG_HELP,
-                                                 {"output", required_argument, NULL, 'O'},
-                                                 {"backing-chain", no_argument, NULL, 'C'},
-                                                 {"force-share", no_argument, NULL, 'U'},
+    enum { OPT_CHAIN = OPT_OWN };
+    static const struct option long_options[] = {IMG_OPEN_OPTIONS,
+                                                 IMG_SHARE,
+                                                 IMG_OUTPUT,
+                                                 {"backing-chain", no_argument, NULL, OPT_CHAIN},
                                                  {0}};
-    const char *format = NULL;
-    bool json = false, chain = false, share = false;
+    ImgOpen how = {.mode.no_backing = true};
+    bool json = false, chain = false;
     int c;
     while ((c = img_getopt(&command_info, argc, argv, ":f:Uh", long_options)) != -1) {
-        switch (c) {
-        case 'f':
-            format = optarg;
-            break;
-        case 'O':
-            if (!img_parse_output(optarg, &json))
-                return 1;
-            break;
-        case 'C':
+        if (c == OPT_CHAIN)
             chain = true;
-            break;
-        case 'U':
-            share = true;
-            break;
-        default:
+        else if (c == OPT_OUTPUT ? !img_parse_output(optarg, &json)
+                                 : !img_open_option(&how, c, optarg))
             return c != 'h';
-        }
     }
     if (argc - optind != 1) {
         report_error("info: give one file name");
         return 1;
     }
-    return show(argv[optind], format, json, chain, share);
+    return show(argv[optind], &how, json, chain);
 }

@@ -4,7 +4,7 @@
 
 #include "img.h"
 
-static void put_string(GString *out, const char *value)
+void json_quote(GString *out, const char *value)
 {
     g_string_append_c(out, '"');
     for (const char *p = value; *p; p++) {
@@ -28,7 +28,7 @@ static void begin(Json *json, const char *key)
         g_string_append_printf(json->text, "\n%*s", json->depth * 4, "");
     json->first = false;
     if (key) {
-        put_string(json->text, key);
+        json_quote(json->text, key);
         g_string_append(json->text, ": ");
     }
 }
@@ -53,7 +53,7 @@ void json_close(Json *json, char bracket)
 void json_text(Json *json, const char *key, const char *value)
 {
     begin(json, key);
-    put_string(json->text, value);
+    json_quote(json->text, value);
 }
 
 void json_number(Json *json, const char *key, int64_t value)

@@ -25,6 +25,7 @@ typedef struct Extent {
     ExtentKind kind;
     bool in_place;  /* DATA: a write may go there: nobody else shares it */
     uint64_t bytes; /* length from the offset that was asked */
+    BlkFile *file;  /* that host counts in; NULL: node->file */
     uint64_t host;  /* DATA: its place in the file; COMPRESSED: where the compressed bytes begin */
     uint64_t host_bytes; /* COMPRESSED: how many there are at most */
     uint64_t within;     /* COMPRESSED: distance of the offset asked from its cluster's begin */
@@ -34,6 +35,7 @@ typedef struct Extent {
 /* Room that a format found for a write. */
 typedef struct Alloc {
     uint64_t start, end; /* guest range that the new clusters hold; contains the write's begin */
+    BlkFile *file;       /* that host counts in; NULL: node->file */
     uint64_t host;       /* where start lies in the file */
     bool fresh;          /* the room reads as zeros already */
     bool reused; /* it was the guest range's own room before, and stays it if link() fails */
@@ -60,11 +62,13 @@ enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
 /* Gets one line, without a newline. */
 typedef void CheckReport(void *opaque, const char *line);
 
-/* One line of `info`: a boolean, a number or a text. */
+/* One line of `info`: a boolean, a number or a text; or the begin or end of a list or an object of
+ * such lines. */
 typedef struct NodeDetail {
-    const char *key; /* "lazy-refcounts" */
+    const char *key; /* "lazy-refcounts"; NULL in a list */
     bool is_text;
-    char *value; /* "false", "16", "zlib" */
+    char *value;  /* "false", "16", "zlib" */
+    char bracket; /* '[', '{', ']' or '}': and nothing else; 0: a value */
 } NodeDetail;
 
 typedef struct NodeSnapshot {
@@ -73,6 +77,39 @@ typedef struct NodeSnapshot {
     uint32_t date_sec, date_nsec;
     int64_t icount; /* -1: none */
 } NodeSnapshot;
+
+/* A persistent dirty bitmap: a bit for each granularity bytes of the guest. */
+typedef struct NodeBitmap {
+    char *name;
+    uint64_t granularity;
+    bool enabled;      /* writes are to be recorded in it */
+    bool inconsistent; /* its writer did not store it: only to be removed */
+    uint64_t flags;    /* as stored, the format's own */
+} NodeBitmap;
+
+/* How much room is set aside when an image is made or enlarged. */
+typedef enum {
+    PREALLOC_OFF,
+    PREALLOC_METADATA, /* tables and places, without touching the data */
+    PREALLOC_FALLOC,   /* the host reserves the space */
+    PREALLOC_FULL,     /* zeros are written */
+} Preallocation;
+/* "off", "metadata", "falloc", "full", NULL: for options_get_enum(). */
+extern const char *const preallocation_words[];
+
+/* Bytes of a file that an image would take: if only what is allocated in the source (or nothing) is
+ * stored, and if everything is. */
+typedef struct Measure {
+    uint64_t required, fully_allocated;
+    uint64_t bitmaps; /* of those, for the source's bitmaps; only where has_bitmaps */
+    bool has_bitmaps;
+} Measure;
+
+/* Long work tells how far it is; false: it ends there with -ECANCELED. NULL: nobody asks. */
+typedef struct NodeProgress {
+    bool (*tell)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
+} NodeProgress;
 
 typedef struct CreateOption {
     const char *name, *help;
@@ -130,6 +167,33 @@ struct BlkFormat {
     bool (*detail)(const BlkNode *node, unsigned n, NodeDetail *detail);
     const NodeSnapshot *(*snapshot)(const BlkNode *node, unsigned n);
     bool (*is_dirty)(const BlkNode *node); /* needs a check: not closed in order */
+    /*
+     * What follows is optional, and called by the node_*() of the same name only: on a writable
+     * node (vmstate_read, bitmap and measure also on others), while no request is under way on it.
+     * (co)
+     */
+    bool (*resize)(BlkNode *node, uint64_t size, Preallocation how, GError **error);
+    bool (*snapshot_create)(BlkNode *node, const NodeSnapshot *info, GError **error);
+    bool (*snapshot_apply)(BlkNode *node, unsigned n, GError **error);
+    bool (*snapshot_delete)(BlkNode *node, unsigned n, GError **error);
+    int (*vmstate_read)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+    int (*vmstate_write)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+    bool (*change_backing)(BlkNode *node, const char *name, const char *format, GError **error);
+    const CreateOption *amend_options;
+    bool (*amend)(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                  GError **error);
+    const NodeBitmap *(*bitmap)(const BlkNode *node, unsigned n);
+    bool (*bitmap_add)(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
+                       GError **error);
+    bool (*bitmap_remove)(BlkNode *node, unsigned n, GError **error);
+    bool (*bitmap_enable)(BlkNode *node, unsigned n, bool enabled, GError **error);
+    bool (*bitmap_load)(BlkNode *node, unsigned n, uint8_t **bits, GError **error);
+    bool (*bitmap_store)(BlkNode *node, unsigned n, const uint8_t *bits, GError **error);
+    bool (*compact)(BlkNode *node, const NodeProgress *progress, GError **error);
+    /* No node is needed: spec is as for create(), source may be NULL. */
+    bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
+    /* The image's files besides node->file: number n, NULL past the end.  Optional. */
+    BlkFile *(*other_file)(const BlkNode *node, unsigned n);
 };
 
 /* How to open. */
@@ -139,8 +203,15 @@ typedef struct NodeMode {
     bool borrow;     /* the file stays the caller's, who closes it */
     bool repair;     /* a damaged image is to be opened all the same: check */
     bool discard;    /* give freed clusters back to the host */
+    /* Read-only: an internal snapshot's contents in place of the current ones, by ID or name. */
+    const char *snapshot;
+    /* Borrowed, in place of the external data file that the image names; NULL: what it names. */
+    BlkFile *data_file;
     /* Bytes of metadata cached; 0: the default. */
     uint64_t l2_cache, refcount_cache;
+    /* An encrypted image's password: the ID of a secret (block/secret.h); NULL: none is given. */
+    const char *key_secret;
+    bool may_be_locked; /* without it the image opens all the same, but its data is -EACCES: info */
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
     const char *backing, *backing_format;
 } NodeMode;
@@ -155,12 +226,23 @@ struct BlkNode {
     uint64_t size;                       /* what the guest sees, a multiple of 512 */
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;
-    bool probed;    /* nobody said the format */
-    bool temporary; /* an overlay that nobody will see again: -snapshot */
+    bool flat; /* this image has no clusters of its own */
+    bool encrypted;
+    bool garbage;         /* what was never written reads as anything but zeros */
+    bool compressed_only; /* it takes no other writes than node_write_compressed() */
+    unsigned packed_max;  /* the most that node_compress() makes of a cluster; 0: cluster - 1 */
+    bool probed;          /* nobody said the format */
+    bool temporary;       /* an overlay that nobody will see again: -snapshot */
     NodeMode mode;
     Tracker requests;
     struct ExpandedCluster *expanded; /* the last compressed cluster that was read */
 };
+
+/* The file that extent.host counts in. */
+static inline BlkFile *extent_file(const Extent *extent)
+{
+    return extent->file ? extent->file : extent->node->file;
+}
 
 /* NULL-terminated. */
 extern const BlkFormat *const block_formats[];
@@ -174,6 +256,8 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
                    GError **error);
 /* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
+/* Bytes that all of the image's files take on disk. */
+uint64_t node_allocated(const BlkNode *node);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);
 /* Closes and frees without writing anything: what a power cut leaves. */
@@ -187,8 +271,8 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_flush(BlkNode *node);
-/* Compresses one whole cluster into out, which holds a cluster: its length, -ENOSPC if it does not
- * shrink, -ENOTSUP if the format has no compression. (co) */
+/* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length,
+ * -ENOSPC if it does not shrink, -ENOTSUP if the format has no compression. (co) */
 int node_compress(BlkNode *node, const void *data, void *out);
 /* Stores what node_compress() made at offset, a multiple of the cluster size. (co) */
 int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);
@@ -200,6 +284,58 @@ int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
 int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
 /* Forgets the expanded cluster: formats call it when they free or reuse compressed room. */
 void node_forget_expanded(BlkNode *node);
+
+/*
+ * ---- Operations on a whole image ----
+ *
+ * All wait until no request is under way, and end with what they changed safe in the file, or with
+ * the image as it was and an error that names it; -ENOTSUP of a format is an error that says so.
+ * A power cut in the middle leaves the image as before or as after, at worst with leaks.  (co)
+ */
+
+/* Bytes of the guest's disk.  Smaller: what lies behind is lost, so ask first. Larger: new bytes
+ * read as zeros, whatever a longer backing file holds. */
+bool node_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error);
+
+/* Snapshot number n is node->fmt->snapshot(node, n), where fmt->snapshot is not NULL. */
+/* Finds by ID, else by name; *n only if it returns true. Never an error. */
+bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n);
+/* info: id NULL: the next free number; vm_state_bytes: what node_vmstate_write() stored before. */
+bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);
+/* The guest's disk becomes what it was, its size, too. */
+bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
+bool node_snapshot_delete(BlkNode *node, const char *id_or_name, GError **error);
+/* The machine's state: a stretch of bytes behind the disk, offset from 0, multiples of 512.  It
+ * belongs to the snapshot that is created next; what is there is that of the one applied last. */
+int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+
+/* Writes another backing file's name (NULL: none) and format (NULL: to be guessed) into the image;
+ * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */
+bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
+/* Forgets all that the image holds itself, so that the backing file shows through: commit. */
+bool node_make_empty(BlkNode *node, GError **error);
+/* Changes creation options (compat, lazy_refcounts, refcount_bits, size, backing_file,
+ * backing_fmt, data_file_raw); force: even if something is lost by it. */
+bool node_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                GError **error);
+/* Moves clusters down into free room and cuts the file's end off. */
+bool node_compact(BlkNode *node, const NodeProgress *progress, GError **error);
+/* What an image that spec describes would take, filled with what source holds (NULL: nothing is
+ * known about its contents). */
+bool image_measure(const char *format, const CreateSpec *spec, BlkNode *source, Measure *result,
+                   GError **error);
+
+/* Bitmap number n is node->fmt->bitmap(node, n), where fmt->bitmap is not NULL. granularity 0: the
+ * default, 64 KiB or a small image's cluster. */
+bool node_bitmap_add(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
+                     GError **error);
+bool node_bitmap_remove(BlkNode *node, const char *name, GError **error);
+bool node_bitmap_clear(BlkNode *node, const char *name, GError **error);
+bool node_bitmap_enable(BlkNode *node, const char *name, bool enabled, GError **error);
+/* Sets the bits in `name` whose ranges have a bit in `source_name` of source. */
+bool node_bitmap_merge(BlkNode *node, const char *name, BlkNode *source, const char *source_name,
+                       GError **error);
 
 /* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
  * said: spec is completed.  The backing file must open, unless unchecked. (co) */

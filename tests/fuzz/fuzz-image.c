@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../block/crc32c.h"
 #include "../image/memfile.h"
 #include "util/bytes.h"
 #include "util/log.h"
 
-#define MAX_IMAGE (1u << 20)
+#define MAX_IMAGE (6u << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -83,7 +84,9 @@ static void write_at(BlkNode *node, uint64_t offset, uint64_t *random)
 
 static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
 {
-    static const char *const formats[] = {NULL, "qcow2", "qcow", "raw"};
+    static const char *const formats[] = {NULL,  "qcow2", "qcow", "raw",
+                                          "vdi", "vpc",   "vmdk", "vhdx"};
+    unsigned format = (manner & 3) | (manner >> 5 & 1) << 2;
     GByteArray *copy = g_byte_array_new();
     g_byte_array_append(copy, data, (guint)bytes);
     NodeMode mode = {.no_backing = true,
@@ -94,7 +97,7 @@ static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
                      .refcount_cache = 1};
     MemFile *m = memfile_new(sched, copy);
     m->base.readonly = manner & 16;
-    return node_open_file(&m->base, formats[manner & 3], &mode, NULL);
+    return node_open_file(&m->base, formats[format], &mode, NULL);
 }
 
 static void work_on(BlkNode *node, uint64_t *random)
@@ -166,26 +169,71 @@ static uint64_t nasty(uint64_t *random, size_t bytes)
     return flags | align_down(next_random(random) % (bytes * 2), r & 1 ? 4096 : 512);
 }
 
+/* Where tables lie that are worth damaging, besides the begin. */
+static const uint32_t vhdx_places[] = {0x10000,  0x20000,  0x30000,  0x40000,
+                                       0x100000, 0x200000, 0x300000, 0x310000};
+
+static void seal_vhdx(uint8_t *d, size_t bytes)
+{
+    static const uint32_t lengths[] = {4096, 4096, 65536, 65536};
+    for (int i = 0; i < 4; i++)
+        if (vhdx_places[i] + lengths[i] <= bytes)
+            st32_le(d + vhdx_places[i] + 4, crc32c_without(d + vhdx_places[i], lengths[i], 4));
+}
+
+static void seal_vpc(uint8_t *d, size_t bytes, size_t at)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < bytes; i++)
+        sum += i < at || i >= at + 4 ? d[i] : 0;
+    st32_be(d + at, ~sum);
+}
+
+/* A checksum that is wrong would hide all other damage. */
+static void seal(GByteArray *image)
+{
+    uint8_t *d = image->data + 1;
+    if (image->len > 3072 && !memcmp(d, "conectix", 8)) {
+        seal_vpc(d, 512, 64);
+        seal_vpc(d + 512, 1024, 36);
+    } else if (image->len > 8 && !memcmp(d, "vhdxfile", 8)) {
+        seal_vhdx(d, image->len - 1);
+    }
+}
+
+static uint64_t place_to_damage(const GByteArray *image, uint64_t r, uint64_t *random)
+{
+    uint64_t reach = r % 2 ? 120 : r & 32 ? 1536 : image->len - 9, start = 1;
+    if (image->len > 1u << 20 && !memcmp(image->data + 1, "vhdxfile", 8)) {
+        start += vhdx_places[next_random(random) % G_N_ELEMENTS(vhdx_places)];
+        reach = 256;
+    }
+    uint64_t at = start + next_random(random) % MAX(MIN(reach, image->len - 9), 1);
+    return MIN(at, image->len - 9);
+}
+
 static void damage(GByteArray *image, uint64_t *random)
 {
     uint64_t count = 1 + next_random(random) % 6;
     image->data[0] = (uint8_t)next_random(random);
     if (next_random(random) % 2)
-        image->data[0] &= ~3; /* what it looks like */
+        image->data[0] &= ~0x23; /* what it looks like */
     for (uint64_t i = 0; i < count; i++) {
         uint64_t r = next_random(random);
-        uint64_t reach = r % 2 ? 120 : image->len - 9;
-        uint64_t at = 1 + next_random(random) % MAX(MIN(reach, image->len - 9), 1);
-        uint64_t value = nasty(random, image->len);
+        uint64_t at = place_to_damage(image, r, random), value = nasty(random, image->len);
         if (r & 4)
             at = 1 + align_down(at - 1, 8);
-        if (r & 8)
+        if ((r & 24) == 24)
+            st64_le(image->data + at, value);
+        else if (r & 8)
             st64_be(image->data + at, value);
         else if (r & 16)
             st32_be(image->data + at, (uint32_t)value);
         else
             image->data[at] ^= (uint8_t)(1u << (value & 7));
     }
+    if (next_random(random) % 4)
+        seal(image);
     if (next_random(random) % 8 == 0)
         g_byte_array_set_size(image, 16 + (guint)(next_random(random) % (image->len - 16)));
 }
@@ -220,6 +268,13 @@ int main(int argc, char **argv)
         {"qcow2", "compat=0.10,cluster_size=1k"},
         {"qcow", NULL},
         {"raw", NULL},
+        {"vdi", NULL},
+        {"vpc", NULL},
+        {"vpc", "subformat=fixed"},
+        {"vmdk", NULL},
+        {"vmdk", "zeroed_grain=on"},
+        {"vmdk", "subformat=streamOptimized"},
+        {"vhdx", "block_size=1M"},
     };
     const char *seed = g_getenv("SEED"), *runs = g_getenv("RUNS");
     uint64_t random = seed ? strtoull(seed, NULL, 0) : 20080117,

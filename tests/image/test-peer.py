@@ -31,6 +31,13 @@ SHAPES = [
     ("v3-metadata", "qcow2", "preallocation=metadata", 6 * MIB, ""),
     ("v3-falloc", "qcow2", "preallocation=falloc,cluster_size=16k", 6 * MIB, "-d"),
     ("v3-full", "qcow2", "preallocation=full,cluster_size=4k", 2 * MIB, ""),
+    ("ext", "qcow2", "extended_l2=on", 6 * MIB + 512, "-cd"),
+    ("ext-16k", "qcow2", "extended_l2=on,cluster_size=16k", 6 * MIB, "-d"),
+    ("ext-2m", "qcow2", "extended_l2=on,cluster_size=2M", 13 * MIB, "-c"),
+    ("ext-metadata", "qcow2", "extended_l2=on,preallocation=metadata", 6 * MIB, ""),
+    ("data", "qcow2", "data_file=data", 6 * MIB, "-d"),
+    ("data-raw", "qcow2", "data_file=data,data_file_raw=on", 6 * MIB, "-d"),
+    ("data-ext", "qcow2", "data_file=data,extended_l2=on,cluster_size=32k", 6 * MIB, "-d"),
     ("direct", "qcow2", None, 6 * MIB, "-n"),
     ("native", "qcow2", "cluster_size=4k", 6 * MIB, "-nad"),
     ("raw-native", "raw", None, 6 * MIB, "-na"),
@@ -323,7 +330,7 @@ def tests():
         yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
         yield f"work/{shape[0]}/theirs", both_ways("qemu-img", shape), True
     by_name = {s[0]: s for s in SHAPES}
-    for name in ("qcow", "v3", "v2", "v3-512", "v3-2k-r8", "v3-zstd"):
+    for name in ("qcow", "v3", "v2", "v3-512", "v3-2k-r8", "v3-zstd", "ext", "data"):
         for base in ("raw", "qcow", "qcow2"):
             shape = by_name[name]
             yield f"backing/{name}-on-{base}", with_backing("qemu-img", shape, base, False), True

@@ -47,6 +47,11 @@ static const Shape shapes[] = {
     {"v2-snapshot", "qcow2", "cluster_size=1k,compat=0.10", 400u << 10, 0, 1, 120, 48, false, true},
     {"qcow", "qcow", NULL, 8u << 20, 0, 1, 120},
     {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, 0, 120},
+    {"vdi", "vdi", NULL, 4u << 20, 0, 0, 100},
+    {"vpc", "vpc", "force_size=on", 6u << 20, 0, 0, 100},
+    {"vmdk", "vmdk", NULL, 3u << 20, 0, 0, 80},
+    {"vmdk-zeroed", "vmdk", "zeroed_grain=on", 1u << 20, 0, 0, 80},
+    {"vhdx", "vhdx", "block_size=1M", 3u << 20, 0, 0, 100},
 };
 
 static CoSched *sched;

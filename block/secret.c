@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Passwords of encrypted images. */
+#include "block/secret.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cipher.h"
+#include "util/error.h"
+
+typedef struct Secret {
+    void *data;
+    size_t bytes;
+} Secret;
+
+static GHashTable *secrets; /* ID -> Secret */
+
+static void secret_free(void *opaque)
+{
+    Secret *s = opaque;
+    wipe(s->data, s->bytes);
+    g_free(s->data);
+    g_free(s);
+}
+
+static bool load_file(Secret *s, const char *path, GError **error)
+{
+    char *text;
+    gsize bytes;
+    GError *reason = NULL;
+    if (!g_file_get_contents(path, &text, &bytes, &reason)) {
+        fail(error, "cannot read the secret '%s': %s", path, reason->message);
+        g_error_free(reason);
+        return false;
+    }
+    s->data = text;
+    s->bytes = bytes;
+    return bytes <= SECRET_MAX_BYTES ||
+           fail(error, "the secret '%s' is longer than %u MiB", path, SECRET_MAX_BYTES >> 20);
+}
+
+static bool decode(Secret *s, const char *id, GError **error)
+{
+    gsize bytes;
+    g_autofree char *text = g_strndup(s->data, s->bytes);
+    g_strstrip(text);
+    size_t length = strlen(text);
+    bool ok =
+        length && length % 4 == 0 &&
+        strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") == length;
+    if (ok) {
+        guchar *decoded = g_base64_decode(text, &bytes);
+        wipe(s->data, s->bytes);
+        g_free(s->data);
+        s->data = decoded;
+        s->bytes = bytes;
+    }
+    wipe(text, length);
+    return ok || fail(error, "secret '%s' is no base64 text", id);
+}
+
+static Secret *make(const Options *options, const char *id, GError **error)
+{
+    static const char *const formats[] = {"raw", "base64", NULL};
+    const char *data = options_get(options, "data"), *file = options_get(options, "file");
+    unsigned format = 0;
+    Secret *s = g_new0(Secret, 1);
+    bool ok = options_get_enum(options, "format", formats, &format, error);
+    if (ok && !data == !file)
+        ok = fail(error, "secret '%s' takes either data=TEXT or file=PATH", id);
+    if (ok && data) {
+        s->data = g_strdup(data);
+        s->bytes = strlen(data);
+    } else if (ok) {
+        ok = load_file(s, file, error);
+    }
+    if (ok && format)
+        ok = decode(s, id, error);
+    if (ok)
+        return s;
+    secret_free(s);
+    return NULL;
+}
+
+bool secret_add(const char *where, const char *text, GError **error)
+{
+    static const char *const keys[] = {"qom-type", "id", "data", "file", "format", NULL};
+    g_autoptr(Options) options = options_parse(where, text, "qom-type", keys, error);
+    if (!options)
+        return false;
+    const char *type = options_get(options, "qom-type"), *id = options_get(options, "id");
+    if (!type || strcmp(type, "secret"))
+        return fail(error, "%s: objects of type '%s' are unknown; there is 'secret'", where,
+                    type ? type : "");
+    if (!id || !*id)
+        return fail(error, "%s: a secret needs id=NAME", where);
+    if (!secrets)
+        secrets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, secret_free);
+    if (g_hash_table_contains(secrets, id))
+        return fail(error, "%s: there is a secret '%s' already", where, id);
+    Secret *s = make(options, id, error);
+    if (!s)
+        return fail_prefix(error, "%s", where);
+    g_hash_table_insert(secrets, g_strdup(id), s);
+    return true;
+}
+
+const void *secret_find(const char *id, size_t *bytes, GError **error)
+{
+    const Secret *s = secrets ? g_hash_table_lookup(secrets, id) : NULL;
+    if (!s) {
+        fail(error, "no secret with id '%s'; give -object secret,id=%s,file=PATH", id, id);
+        return NULL;
+    }
+    *bytes = s->bytes;
+    return s->data;
+}
+
+bool secret_remove(const char *id)
+{
+    return secrets && g_hash_table_remove(secrets, id);
+}
+
+void secret_remove_all(void)
+{
+    g_clear_pointer(&secrets, g_hash_table_unref);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening what the command line names. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "img.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* ---- Words and numbers ---- */
+
+static bool bad_word(const char *option, const char *text, const char *const *words)
+{
+    const char *near = nearest_word(text, words);
+    g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)words);
+    if (near)
+        report_error("%s: unknown word '%s'; did you mean '%s'?", option, text, near);
+    else
+        report_error("%s: unknown word '%s'; it is one of %s", option, text, all);
+    return false;
+}
+
+bool img_parse_output(const char *text, bool *json)
+{
+    static const char *const words[] = {"human", "json", NULL};
+    *json = !strcmp(text, "json");
+    return *json || !strcmp(text, "human") || bad_word("--output", text, words);
+}
+
+bool img_parse_cache(const char *option, const char *text, ImgOpen *how)
+{
+    static const char *const words[] = {"writeback",  "none",   "writethrough",
+                                        "directsync", "unsafe", NULL};
+    if (!strcmp(text, "off"))
+        text = "none";
+    if (!g_strv_contains(words, text))
+        return bad_word(option, text, words);
+    how->mode.file.direct = !strcmp(text, "none") || !strcmp(text, "directsync");
+    how->mode.file.no_flush = !strcmp(text, "unsafe");
+    how->writethrough = !strcmp(text, "writethrough") || !strcmp(text, "directsync");
+    return true;
+}
+
+bool img_parse_size(const char *option, const char *text, uint64_t *size)
+{
+    if (parse_size(text, 1, size) && *size <= INT64_MAX)
+        return true;
+    report_error("%s: '%s' is no size; write bytes, or use k, M, G, T, P or E", option, text);
+    return false;
+}
+
+bool img_parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
+                      uint64_t *number)
+{
+    if (parse_uint(text, number) && *number >= min && *number <= max)
+        return true;
+    report_error("%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'", option, min, max,
+                 text);
+    return false;
+}
+
+const char *img_snapshot_name(const char *text)
+{
+    static const char *const keys[] = {"snapshot.id=", "snapshot.name="};
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+        if (g_str_has_prefix(text, keys[i]))
+            text += strlen(keys[i]);
+    if (*text && !strchr(text, ','))
+        return text;
+    report_error("-l takes a snapshot's ID or name, or snapshot.id=ID or snapshot.name=NAME");
+    return NULL;
+}
+
+/* ---- Names ---- */
+
+/* The parts of a name that is a list of options. */
+typedef struct Parts {
+    ImgOpen how;
+    const char *driver, *file_driver, *file;
+} Parts;
+
+static bool take_flag(const char *key, const char *value, bool *flag, GError **error)
+{
+    return parse_bool(value, flag) || fail(error, "%s=%s: must be on or off", key, value);
+}
+
+static bool take_discard(const char *value, NodeMode *mode, GError **error)
+{
+    mode->discard = !strcmp(value, "unmap") || !strcmp(value, "on");
+    if (mode->discard || !strcmp(value, "ignore") || !strcmp(value, "off"))
+        return true;
+    return fail(error, "discard=%s: must be unmap or ignore", value);
+}
+
+/* One pair; `file.` before a key of the file's own is left out. */
+static bool take_pair(Parts *p, const char *key, const char *value, GError **error)
+{
+    NodeMode *mode = &p->how.mode;
+    bool of_file = g_str_has_prefix(key, "file.");
+    const char *own = of_file ? key + 5 : key;
+    bool flag;
+    if (!strcmp(key, "driver"))
+        p->driver = value;
+    else if (!strcmp(key, "file.driver"))
+        p->file_driver = value;
+    else if (!strcmp(own, "filename"))
+        p->file = value;
+    else if (!strcmp(own, "cache.direct"))
+        return take_flag(key, value, &mode->file.direct, error);
+    else if (!strcmp(own, "cache.no-flush"))
+        return take_flag(key, value, &mode->file.no_flush, error);
+    else if (!strcmp(own, "discard"))
+        return take_discard(value, mode, error);
+    else if (!strcmp(own, "force-share"))
+        return take_flag(key, value, &mode->file.share, error);
+    else if (!strcmp(own, "read-only"))
+        return take_flag(key, value, &flag, error) &&
+               (!flag || !mode->file.writable ||
+                fail(error, "read-only=on: the command is going to write the image"));
+    else if (!strcmp(key, "backing.file.filename") || !strcmp(key, "backing"))
+        mode->backing = value;
+    else if (!strcmp(key, "backing.driver"))
+        mode->backing_format = value;
+    else if (strcmp(key, "backing.file.driver") || strcmp(value, "file"))
+        return fail(error, "'%s' is unknown or not supported", key);
+    return true;
+}
+
+/* The driver of a file system or device is raw to us: the bytes as they are. */
+static bool settle_driver(Parts *p, GError **error)
+{
+    static const char *const plain[] = {"file", "host_device", NULL};
+    if (!p->file)
+        return fail(error, "the image's file name (file.filename) is missing");
+    if (p->file_driver && !g_strv_contains(plain, p->file_driver))
+        return fail(error, "file.driver=%s: there are 'file' and 'host_device'", p->file_driver);
+    if (p->driver)
+        p->how.format = g_strv_contains(plain, p->driver) ? "raw" : p->driver;
+    return true;
+}
+
+static BlkNode *open_options(const ImgOpen *how, const char *name, GError **error)
+{
+    const char *key, *value;
+    g_autoptr(Options) options = img_name_options(name, how->image_opts, error);
+    Parts p = {.how = *how};
+    if (!options)
+        return NULL;
+    for (unsigned i = 0; options_nth(options, i, &key, &value); i++)
+        if (!take_pair(&p, key, value, error)) {
+            fail_prefix(error, "'%s'", name);
+            return NULL;
+        }
+    if (!settle_driver(&p, error)) {
+        fail_prefix(error, "'%s'", name);
+        return NULL;
+    }
+    return node_open(img_sched(), p.file, p.how.format, &p.how.mode, error);
+}
+
+BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
+{
+    if (how->image_opts || g_str_has_prefix(name, "json:"))
+        return open_options(how, name, error);
+    return node_open(img_sched(), name, how->format, &how->mode, error);
+}
+
+int img_close(BlkNode *node, int code)
+{
+    if (!node)
+        return code;
+    g_autofree char *name = g_strdup(node->name);
+    int ret = node_close(node);
+    if (ret)
+        report_error("'%s' could not be written completely: %s", name, g_strerror(-ret));
+    return ret ? 1 : code;
+}
+
+/* ---- Options ---- */
+
+static void print_command_help(const Command *command)
+{
+    printf("usage: %s%s%s %s\n\n%s", report_program(), *command->name ? " " : "", command->name,
+           command->synopsis, command->help);
+}
+
+int img_getopt(const Command *command, int argc, char **argv, const char *letters,
+               const struct option *long_options)
+{
+    opterr = 0;
+    int at = optind;
+    const char *name = *command->name ? command->name : report_program();
+    int c = getopt_long(argc, argv, letters, long_options, NULL);
+    if (c == 'h') {
+        print_command_help(command);
+        return 'h';
+    }
+    const char *word = argv[at < argc ? at : argc - 1];
+    bool letter = optopt > 0 && optopt < OPT_OBJECT;
+    if (letter && (c == ':' || (c == '?' && strchr(letters, optopt))))
+        report_error("%s: option '-%c' needs a value", name, optopt);
+    else if (letter && c == '?')
+        report_error("%s: option '-%c' is unknown or not supported; see '%s%s%s --help'", name,
+                     optopt, report_program(), *command->name ? " " : "", command->name);
+    else if (c == '?' || c == ':')
+        report_error("%s: option '%s' is unknown, not supported or lacks its value; see '%s%s%s "
+                     "--help'",
+                     name, word, report_program(), *command->name ? " " : "", command->name);
+    return c == ':' ? '?' : c;
+}
+
+bool img_open_option(ImgOpen *how, int c, const char *value)
+{
+    switch (c) {
+    case 'f':
+        how->format = value;
+        return true;
+    case 'U':
+        how->mode.file.share = true;
+        return true;
+    case OPT_IMAGE_OPTS:
+        how->image_opts = true;
+        return true;
+    case OPT_OBJECT:
+        report_error("--object: no image format here takes a secret yet");
+        return false;
+    default: /* img_getopt() said what is wrong */
+        return false;
+    }
+}
