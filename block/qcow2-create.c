@@ -226,7 +226,7 @@ static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError
 static BlkFile *open_data_file(BlkFile *file, const Plan *p, GError **error)
 {
     uint64_t device, inode, other_device, other_inode;
-    g_autofree char *path = backing_path(host_file_path(file->name), p->data_file);
+    const char *path = host_file_path(p->data_file);
     BlkFile *data = host_file_create(file->sched, path, error);
     if (!data) {
         fail_prefix(error, "data file of '%s'", file->name);

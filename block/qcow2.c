@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/bytes.h"
 #include "util/error.h"
@@ -302,11 +303,11 @@ static bool read_header(Qcow2 *q, GError **error)
     q->compression = q->header_bytes > H_COMPRESSION ? h[H_COMPRESSION] : 0;
     if (q->header_bytes > H_V3_BYTES + 8)
         q->extra_header = g_memdup2(h + H_V3_BYTES + 8, q->header_bytes - H_V3_BYTES - 8);
-    bool ok = read_backing_name(q, h, &extensions_end, error) &&
-              read_extensions(q, h, extensions_end, &x, error) &&
-              check_features(q, x.features, x.feature_bytes, error) &&
-              read_tables_place(q, h, error) &&
-              qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error);
+    bool ok =
+        read_backing_name(q, h, &extensions_end, error) &&
+        read_extensions(q, h, extensions_end, &x, error) &&
+        check_features(q, x.features, x.feature_bytes, error) && read_tables_place(q, h, error) &&
+        qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error) && qcow2_load_bitmaps(q, error);
     if (ok)
         settle_data_name(q);
     if (ok && x.has_crypto)
@@ -344,6 +345,14 @@ int qcow2_load_reftable(Qcow2 *q)
 
 /* ---- The external data file ---- */
 
+/* Other programs take the name as it stands, relative to where they run; what is not there is
+ * looked for beside the image. */
+char *qcow2_data_path(const char *image, const char *name)
+{
+    const char *path = host_file_path(name);
+    return access(path, F_OK) ? backing_path(image, name) : g_strdup(path);
+}
+
 static bool open_data_file(Qcow2 *q, GError **error)
 {
     BlkNode *node = &q->base;
@@ -358,7 +367,7 @@ static bool open_data_file(Qcow2 *q, GError **error)
         return true; /* nothing to be relative to: what needs it fails */
     if (!*q->data_name)
         return fail(error, "'%s' does not name its data file", node->name);
-    g_autofree char *path = backing_path(node->name, q->data_name);
+    g_autofree char *path = qcow2_data_path(node->name, q->data_name);
     HostFileMode look = {.share = true};
     BlkFile *file = host_file_open(node->sched, path, look, error);
     bool same = file && host_file_identity(file, &other_device, &other_inode) &&
@@ -389,6 +398,7 @@ static void qcow2_close(BlkNode *node)
     meta_fini(&q->l2);
     meta_fini(&q->refcounts);
     qcow2_free_snapshots(q);
+    qcow2_free_bitmaps(q);
     g_clear_pointer(&q->metadata, g_hash_table_unref);
     if (q->pending_free)
         g_array_free(q->pending_free, TRUE);
@@ -540,5 +550,12 @@ const BlkFormat qcow2_format = {
     .snapshot_delete = qcow2_snapshot_delete,
     .vmstate_read = qcow2_vmstate_read,
     .vmstate_write = qcow2_vmstate_write,
+    .bitmap = qcow2_bitmap,
+    .bitmap_add = qcow2_bitmap_add,
+    .bitmap_remove = qcow2_bitmap_remove,
+    .bitmap_enable = qcow2_bitmap_enable,
+    .bitmap_load = qcow2_bitmap_load,
+    .bitmap_store = qcow2_bitmap_store,
+    .touched = qcow2_touched,
     .other_file = qcow2_other_file,
 };
