@@ -262,6 +262,51 @@ int change_resize_bitmaps(Change *c)
     return ret ? ret : put;
 }
 
+/* Whether a bitmap's table or one of its clusters lies in or behind cluster `end`. */
+static int lies_behind(Qcow2 *q, const Qcow2Bitmap *b, uint64_t end, bool *behind)
+{
+    int ret;
+    uint64_t limit = end << q->cluster_bits;
+    g_autofree uint64_t *table = qcow2_read_table(q, b->table_offset, b->table_entries, &ret);
+    *behind = b->table_offset + b->table_entries * 8ULL > limit;
+    for (uint32_t i = 0; table && i < b->table_entries; i++)
+        *behind |= TABLE_OFFSET(table[i]) >= limit;
+    return ret;
+}
+
+/* One that is inconsistent stays: nobody knows what it is. */
+static int move_bitmap(Change *c, Qcow2Bitmap *b, uint64_t end, bool *any)
+{
+    bool behind;
+    g_autofree uint8_t *data = NULL;
+    if (b->info.inconsistent)
+        return 0;
+    int ret = lies_behind(c->q, b, end, &behind);
+    if (ret || !behind)
+        return ret;
+    *any = true;
+    ret = load_bits(c->q, b, &data);
+    if (!ret)
+        ret = drop_bits(c, b);
+    return ret ? ret : write_bits(c, b, data);
+}
+
+int change_move_bitmaps(Change *c, uint64_t end)
+{
+    const Qcow2 *q = c->q;
+    bool any = q->bitmaps_offset + q->bitmaps_bytes > end << q->cluster_bits;
+    int ret = 0;
+    if (!q->bitmap_count)
+        return 0;
+    Qcow2Bitmap *list = copy_list(q, 0);
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++)
+        ret = move_bitmap(c, &list[i], end, &any);
+    if (!ret && any)
+        return put_directory(c, list, q->bitmap_count);
+    g_free(list);
+    return ret;
+}
+
 bool qcow2_bitmap_add(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
                       GError **error)
 {

@@ -73,6 +73,8 @@ int change_write_bytes(Change *c, const void *data, uint64_t bytes, uint64_t *of
 bool change_l1_size(Change *c, uint64_t entries, GError **error);
 /* All bitmaps fit a disk of header.size. (co) */
 int change_resize_bitmaps(Change *c);
+/* Bitmaps of which something lies in or behind cluster `end` move. (co) */
+int change_move_bitmaps(Change *c, uint64_t end);
 /* Makes it so, or leaves the image as it was; frees either way.  ret: of what was done since
  * change_begin(); what: for the message. (co) */
 bool change_end(Change *c, int ret, const char *what, GError **error);

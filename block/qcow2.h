@@ -308,7 +308,24 @@ int qcow2_balance(BlkNode *node);
 int qcow2_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *report,
                 void *opaque);
 
+/* ---- qcow2-amend.c ---- */
+extern const CreateOption qcow2_amend_options[];
+bool qcow2_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
+bool qcow2_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                 GError **error);
+bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
+
+/* ---- qcow2-compact.c ---- */
+bool qcow2_compact(BlkNode *node, const NodeProgress *progress, GError **error);
+
 /* ---- qcow2-create.c ---- */
+/* What creation options say. */
+typedef struct Qcow2Shape {
+    unsigned version, cluster_bits, refcount_order, preallocation, compression;
+    bool lazy, extended, raw_data;
+    const char *data_file; /* the options' */
+} Qcow2Shape;
+bool qcow2_read_shape(const Options *options, Qcow2Shape *shape, GError **error);
 extern const CreateOption qcow2_create_options[];
 /* Gives each guest cluster from `offset` on its room, as said. (co) */
 int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how);
