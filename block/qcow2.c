@@ -427,11 +427,33 @@ static bool repair_dirty(Qcow2 *q, GError **error)
     return true;
 }
 
+/* The active tables are those of a snapshot. */
+static bool choose_snapshot(Qcow2 *q, GError **error)
+{
+    BlkNode *node = &q->base;
+    unsigned n;
+    if (!node->readonly)
+        return fail(error, "'%s': a snapshot in it can only be read", node->name);
+    if (!node_snapshot_find(node, node->mode.snapshot, &n))
+        return fail(error, "'%s' has no snapshot '%s'", node->name, node->mode.snapshot);
+    const Qcow2Snapshot *s = &q->snapshots[n];
+    if (s->disk_size > INT64_MAX - q->cluster_mask - 511 ||
+        qcow2_l1_needed(q, s->disk_size) > s->l1_entries)
+        return fail(error, "'%s': snapshot '%s' is of an impossible size", node->name,
+                    s->info.name);
+    q->l1_offset = s->l1_offset;
+    q->l1_entries = s->l1_entries;
+    node->size = s->disk_size;
+    return true;
+}
+
 static bool qcow2_open(BlkNode *node, GError **error)
 {
     Qcow2 *q = qcow2(node);
     int ret = 0;
     bool ok = read_header(q, error);
+    if (ok && node->mode.snapshot)
+        ok = choose_snapshot(q, error);
     if (ok) {
         unsigned page = (unsigned)MIN(qcow2_cluster_bytes(q), META_PAGE_BYTES);
         meta_init(&q->l2, node->file, page,
