@@ -32,6 +32,8 @@ static const char *const known_keys[] = {"file",
                                          "backing.driver",
                                          "l2-cache-size",
                                          "refcount-cache-size",
+                                         "key-secret",
+                                         "encrypt.key-secret",
                                          BOARD_KEYS,
                                          NULL};
 static const char *const media_words[] = {"disk", "cdrom", "floppy", NULL};
@@ -100,6 +102,9 @@ static bool read_overrides(const Options *opts, NodeMode *mode, GError **error)
         if (options_has(opts, backing_keys[i]))
             mode->backing = options_get(opts, backing_keys[i]);
     mode->backing_format = options_get(opts, "backing.driver");
+    mode->key_secret = options_get(opts, "key-secret");
+    if (!mode->key_secret)
+        mode->key_secret = options_get(opts, "encrypt.key-secret");
     return options_get_size(opts, "l2-cache-size", &mode->l2_cache, error) &&
            options_get_size(opts, "refcount-cache-size", &mode->refcount_cache, error);
 }

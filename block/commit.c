@@ -52,19 +52,10 @@ static int copy_extents(BlkNode *overlay, BlkNode *base)
     return ret;
 }
 
-/* A raw base grows; others would have to be resized first. */
+/* A base that is too small grows. */
 static bool fit_base(const BlkNode *overlay, BlkNode *base, GError **error)
 {
-    if (base->size >= overlay->size)
-        return true;
-    if (base->fmt->probe)
-        return fail(error, "backing file '%s' is smaller than '%s'; resize it first", base->name,
-                    overlay->name);
-    int ret = file_truncate(base->file, overlay->size);
-    if (ret)
-        return fail_errno(error, -ret, "cannot enlarge '%s'", base->name);
-    base->size = overlay->size;
-    return true;
+    return base->size >= overlay->size || node_resize(base, overlay->size, PREALLOC_OFF, error);
 }
 
 static bool copy_and_empty(BlkNode *overlay, BlkNode *base, GError **error)

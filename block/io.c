@@ -319,6 +319,12 @@ static void track_clusters(BlkNode *node, Track *track, uint64_t offset, uint64_
                 align_up(offset + bytes, node->cluster), exclusive);
 }
 
+static void touch(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    if (node->recording)
+        node->fmt->touched(node, offset, bytes);
+}
+
 static int node_balance(BlkNode *node)
 {
     if (node->readonly)
@@ -350,6 +356,7 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
             node->name);
         return -EPERM;
     }
+    touch(node, offset, bytes);
     track_clusters(node, &track, offset, bytes, false);
     ret = write_in_place(node, &offset, &buf, &bytes, 0);
     track_end(&node->requests, &track);
@@ -366,6 +373,7 @@ int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
     if (node->readonly || is_disguise(node, offset, buf, bytes) ||
         track_busy(&node->requests, offset, offset + bytes, false))
         return -EAGAIN;
+    touch(node, offset, bytes);
     int ret = write_in_place(node, &offset, &buf, &bytes, MAP_NOWAIT);
     return !ret && bytes ? -EAGAIN : ret;
 }
@@ -443,6 +451,7 @@ int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
     int ret = node_balance(node);
     if (ret)
         return ret;
+    touch(node, offset, bytes);
     whole_clusters(node, offset, bytes, &start, &end);
     if (start >= end)
         return zero_part(node, offset, bytes);
@@ -478,6 +487,7 @@ int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
     if (!node->fmt->discard || start >= end)
         return 0;
     Track track;
+    touch(node, start, end - start);
     track_clusters(node, &track, start, end - start, true);
     ret = node->fmt->discard(node, start, end - start, flags);
     track_end(&node->requests, &track);
@@ -522,6 +532,7 @@ int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t
     int ret = node_balance(node);
     if (ret)
         return ret;
+    touch(node, offset, MIN(node->cluster, node->size - offset));
     track_clusters(node, &track, offset, node->cluster, true);
     ret = node->fmt->write_compressed(node, offset, in, in_bytes);
     track_end(&node->requests, &track);

@@ -453,11 +453,11 @@ bool luks_detail(const Luks *luks, unsigned n, NodeDetail *d)
     unsigned scale = luks->mode == CIPHER_XTS ? 2 : 1;
     DetailLines lines = {.wanted = n, .out = d};
     detail_text(&lines, "ivgen-alg", vectors[luks->iv]);
-    if (luks->iv_hash)
-        detail_text(&lines, "ivgen-hash-alg", hash_name(luks->iv_hash));
     detail_text(&lines, "hash-alg", hash_name(luks->hash));
     detail_text(&lines, "cipher-alg", ciphers[luks->key_bytes / scale / 8 - 2]);
     detail_text(&lines, "uuid", luks->uuid);
+    if (luks->iv_hash)
+        detail_text(&lines, "ivgen-hash-alg", hash_name(luks->iv_hash));
     detail_text(&lines, "cipher-mode", luks->mode == CIPHER_XTS ? "xts" : "cbc");
     detail_bracket(&lines, "slots", '[');
     for (unsigned i = 0; i < LUKS_SLOTS; i++)

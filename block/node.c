@@ -157,13 +157,17 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
                       .readonly = file->readonly,
                       .probed = !format,
                       .mode = *mode};
-    if (!fmt->open(node, error)) {
+    bool opened = mode->snapshot && !fmt->snapshot
+                      ? fail(error, "'%s': format '%s' has no snapshots", node->name, fmt->name)
+                      : fmt->open(node, error);
+    if (!opened) {
         node_free(node);
         return NULL;
     }
     bool ok = open_backing(node, above, error);
-    /* the caller's, and served */
+    /* The caller's, and served. */
     node->mode.backing = node->mode.backing_format = node->mode.key_secret = NULL;
+    node->mode.snapshot = NULL;
     if (ok)
         return node;
     node_abandon(node);

@@ -76,6 +76,9 @@ static void clear(Change *c)
     g_free(c->l1);
     g_free(c->rt);
     g_free(c->snapshots);
+    for (unsigned i = 0; c->bitmaps && i < c->header.bitmap_count; i++)
+        g_free(c->bitmaps[i].new_bits);
+    g_free(c->bitmaps);
 }
 
 bool change_begin(Change *c, Qcow2 *q, GError **error)
@@ -84,8 +87,8 @@ bool change_begin(Change *c, Qcow2 *q, GError **error)
     int ret = qcow2_balance(&q->base);
     if (!ret)
         ret = qcow2_commit(q, true);
-    if (!ret)
-        ret = qcow2_finish(&q->base);
+    if (!ret && q->refcounts.dirty) /* what the first one gave up */
+        ret = qcow2_commit(q, true);
     if (!ret)
         ret = load_counts(c);
     if (ret) {
@@ -397,6 +400,15 @@ static void adopt(Change *c)
     q->bitmap_count = h->bitmap_count;
     q->bitmaps_offset = h->bitmaps_offset;
     q->bitmaps_bytes = h->bitmaps_bytes;
+    if (c->bitmaps) {
+        g_free(q->bitmaps);
+        q->bitmaps = g_steal_pointer(&c->bitmaps);
+        for (unsigned i = 0; i < q->bitmap_count; i++)
+            if (q->bitmaps[i].new_bits) {
+                g_free(q->bitmaps[i].bits);
+                q->bitmaps[i].bits = g_steal_pointer(&q->bitmaps[i].new_bits);
+            }
+    }
     if (c->snapshots) {
         g_free(q->snapshots);
         q->snapshots = g_steal_pointer(&c->snapshots);

@@ -44,6 +44,8 @@ typedef struct Change {
     /* The snapshots as they are to be; NULL: as they are. */
     Qcow2Snapshot *snapshots; /* header.snapshot_count; texts are whose they were */
     uint64_t snapshots_bytes;
+    /* The bitmaps as they are to be, header.bitmap_count; NULL: as they are. */
+    Qcow2Bitmap *bitmaps;
     uint64_t *rt; /* the refcount table, made by change_finish() */
     uint32_t rt_entries;
 } Change;
@@ -69,6 +71,10 @@ int change_write_words(Change *c, const uint64_t *words, uint32_t count, uint64_
 int change_write_bytes(Change *c, const void *data, uint64_t bytes, uint64_t *offset);
 /* Gives c->l1 a new length; entries beyond it were dropped before. */
 bool change_l1_size(Change *c, uint64_t entries, GError **error);
+/* All bitmaps fit a disk of header.size. (co) */
+int change_resize_bitmaps(Change *c);
+/* Bitmaps of which something lies in or behind cluster `end` move. (co) */
+int change_move_bitmaps(Change *c, uint64_t end);
 /* Makes it so, or leaves the image as it was; frees either way.  ret: of what was done since
  * change_begin(); what: for the message. (co) */
 bool change_end(Change *c, int ret, const char *what, GError **error);

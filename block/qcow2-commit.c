@@ -143,7 +143,8 @@ int qcow2_flush(BlkNode *node)
 int qcow2_finish(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);
-    return q->refcounts.dirty ? qcow2_commit(q, true) : 0;
+    int ret = qcow2_store_bitmaps(q);
+    return !ret && q->refcounts.dirty ? qcow2_commit(q, true) : ret;
 }
 
 int qcow2_balance(BlkNode *node)

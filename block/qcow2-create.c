@@ -29,9 +29,7 @@ static const char *const compat_words[] = {"0.10", "v2", "1.1", "v3", NULL};
 static const char *const compression_words[] = {"zlib", "zstd", NULL};
 
 typedef struct Plan {
-    unsigned version, cluster_bits, refcount_order, preallocation, compression;
-    bool lazy, extended, raw_data;
-    const char *data_file;
+    Qcow2Shape shape;
     uint64_t size;
     uint32_t l1_entries;
     uint64_t table_clusters, block_clusters, l1_clusters; /* in this order behind the header */
@@ -44,8 +42,9 @@ static unsigned log2_of(uint64_t v)
 
 /* ---- Options ---- */
 
-static bool read_options(Plan *p, const Options *o, GError **error)
+bool qcow2_read_shape(const Options *o, Qcow2Shape *p, GError **error)
 {
+    *p = (Qcow2Shape){0};
     unsigned compat = 2;
     uint64_t cluster = 65536, bits = 16;
     if (o &&
@@ -84,8 +83,8 @@ static bool read_options(Plan *p, const Options *o, GError **error)
 
 static bool plan_tables(Plan *p, GError **error)
 {
-    uint64_t cluster = 1ULL << p->cluster_bits;
-    unsigned reach = 2 * p->cluster_bits - (p->extended ? 4 : 3);
+    uint64_t cluster = 1ULL << p->shape.cluster_bits;
+    unsigned reach = 2 * p->shape.cluster_bits - (p->shape.extended ? 4 : 3);
     uint64_t entries = (p->size + (1ULL << reach) - 1) >> reach;
     if (entries > MAX_L1_BYTES / 8)
         return fail(error,
@@ -93,15 +92,15 @@ static bool plan_tables(Plan *p, GError **error)
                     " bytes; use a larger cluster_size",
                     p->size, cluster);
     p->l1_entries = (uint32_t)entries;
-    p->l1_clusters = (entries * 8 + cluster - 1) >> p->cluster_bits;
-    uint64_t per_block = cluster * 8 >> p->refcount_order;
+    p->l1_clusters = (entries * 8 + cluster - 1) >> p->shape.cluster_bits;
+    uint64_t per_block = cluster * 8 >> p->shape.refcount_order;
     uint64_t all, before;
     p->block_clusters = p->table_clusters = 1;
     do {
         before = p->block_clusters;
         all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters;
         p->block_clusters = (all + per_block - 1) / per_block;
-        p->table_clusters = (p->block_clusters * 8 + cluster - 1) >> p->cluster_bits;
+        p->table_clusters = (p->block_clusters * 8 + cluster - 1) >> p->shape.cluster_bits;
     } while (p->block_clusters != before ||
              all != 1 + p->table_clusters + p->block_clusters + p->l1_clusters);
     return true;
@@ -113,13 +112,13 @@ static bool plan_tables(Plan *p, GError **error)
 static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char *name,
                                GError **error)
 {
-    uint64_t cluster = 1ULL << p->cluster_bits;
+    uint64_t cluster = 1ULL << p->shape.cluster_bits;
     Qcow2 q = {.base = {.name = (char *)(uintptr_t)name, .cluster = (unsigned)cluster},
-               .cluster_bits = p->cluster_bits,
-               .data_name = (char *)(uintptr_t)p->data_file,
-               .compression = p->compression};
-    Qcow2Header n = {.version = p->version,
-                     .refcount_order = p->refcount_order,
+               .cluster_bits = p->shape.cluster_bits,
+               .data_name = (char *)(uintptr_t)p->shape.data_file,
+               .compression = p->shape.compression};
+    Qcow2Header n = {.version = p->shape.version,
+                     .refcount_order = p->shape.refcount_order,
                      .size = p->size,
                      .l1_entries = p->l1_entries,
                      .l1_offset = (1 + p->table_clusters + p->block_clusters) * cluster,
@@ -127,11 +126,11 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
                      .rt_clusters = (uint32_t)p->table_clusters,
                      .backing_name = spec->backing,
                      .backing_format = spec->backing_format};
-    n.incompatible = (p->compression ? INCOMPAT_COMPRESSION : 0) |
-                     (p->extended ? INCOMPAT_EXTENDED_L2 : 0) |
-                     (p->data_file ? INCOMPAT_DATA_FILE : 0);
-    n.compatible = p->lazy ? COMPAT_LAZY : 0;
-    n.autoclear = p->raw_data ? AUTOCLEAR_RAW_DATA : 0;
+    n.incompatible = (p->shape.compression ? INCOMPAT_COMPRESSION : 0) |
+                     (p->shape.extended ? INCOMPAT_EXTENDED_L2 : 0) |
+                     (p->shape.data_file ? INCOMPAT_DATA_FILE : 0);
+    n.compatible = p->shape.lazy ? COMPAT_LAZY : 0;
+    n.autoclear = p->shape.raw_data ? AUTOCLEAR_RAW_DATA : 0;
     return qcow2_build_header(&q, &n, error);
 }
 
@@ -139,12 +138,12 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
 
 static int write_tables(BlkFile *file, const Plan *p)
 {
-    uint64_t cluster = 1ULL << p->cluster_bits;
+    uint64_t cluster = 1ULL << p->shape.cluster_bits;
     uint64_t all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters;
     uint64_t table_bytes = p->table_clusters * cluster;
     uint64_t bytes = (p->table_clusters + p->block_clusters) * cluster;
     g_autofree uint8_t *data = g_malloc0(bytes);
-    Qcow2 shape = {.refcount_order = p->refcount_order};
+    Qcow2 shape = {.refcount_order = p->shape.refcount_order};
     for (uint64_t i = 0; i < p->block_clusters; i++)
         st64_be(data + i * 8, (1 + p->table_clusters + i) * cluster);
     for (uint64_t i = 0; i < all; i++)
@@ -217,7 +216,7 @@ static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError
     BlkNode *node = node_open_file(file, "qcow2", &mode, error);
     if (!node)
         return false;
-    int ret = qcow2_preallocate(node, 0, p->preallocation);
+    int ret = qcow2_preallocate(node, 0, p->shape.preallocation);
     node_abandon(node);
     return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
 }
@@ -226,7 +225,7 @@ static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError
 static BlkFile *open_data_file(BlkFile *file, const Plan *p, GError **error)
 {
     uint64_t device, inode, other_device, other_inode;
-    g_autofree char *path = backing_path(host_file_path(file->name), p->data_file);
+    const char *path = host_file_path(p->shape.data_file);
     BlkFile *data = host_file_create(file->sched, path, error);
     if (!data) {
         fail_prefix(error, "data file of '%s'", file->name);
@@ -258,23 +257,23 @@ static bool create_with_data(BlkFile *file, BlkFile *data_file, const Plan *p,
         ret = file_pwrite(file, 0, header->data, header->len);
     if (ret)
         return fail_errno(error, -ret, "cannot write '%s'", file->name);
-    return p->preallocation == PREALLOC_OFF || preallocate(file, data_file, p, error);
+    return p->shape.preallocation == PREALLOC_OFF || preallocate(file, data_file, p, error);
 }
 
 bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     Plan p = {.size = align_up(spec->size, 512)};
     BlkFile *data_file = NULL;
-    if (!read_options(&p, spec->options, error) || !plan_tables(&p, error))
+    if (!qcow2_read_shape(spec->options, &p.shape, error) || !plan_tables(&p, error))
         return false;
-    if (spec->backing && p.raw_data)
+    if (spec->backing && p.shape.raw_data)
         return fail(error, "data_file_raw=on and a backing file exclude each other");
-    if (spec->backing && p.preallocation != PREALLOC_OFF)
+    if (spec->backing && p.shape.preallocation != PREALLOC_OFF)
         return fail(error, "preallocation and a backing file exclude each other");
     g_autoptr(GByteArray) header = make_header(&p, spec, file->name, error);
     if (!header)
         return false;
-    if (p.data_file) {
+    if (p.shape.data_file) {
         data_file = open_data_file(file, &p, error);
         if (!data_file)
             return false;

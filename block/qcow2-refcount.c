@@ -107,6 +107,11 @@ static int claim_all(Qcow2 *q)
         ret = claim(q, q->rt_offset, q->rt_clusters * cluster, "the refcount table");
     if (!ret)
         ret = claim(q, q->snapshots_offset, q->snapshots_bytes, "the snapshot table");
+    if (!ret && q->bitmap_count)
+        ret = claim(q, q->bitmaps_offset, q->bitmaps_bytes, "the bitmap directory");
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++)
+        ret = claim(q, q->bitmaps[i].table_offset, q->bitmaps[i].table_entries * 8ULL,
+                    "a bitmap's table");
     for (unsigned i = 0; i < q->snapshot_count && !ret; i++)
         ret = claim(q, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries * 8ULL,
                     "a snapshot's L1 table");
@@ -132,9 +137,12 @@ int qcow2_claim_metadata(Qcow2 *q)
 int qcow2_begin_writing(Qcow2 *q)
 {
     int ret = qcow2_claim_metadata(q);
+    uint64_t kept = AUTOCLEAR_RAW_DATA | (q->has_bitmaps ? AUTOCLEAR_BITMAPS : 0);
     /* What other programs keep in step with the data is out of step from now on (8). */
-    if (!ret && (q->autoclear & ~AUTOCLEAR_RAW_DATA)) {
-        q->autoclear &= AUTOCLEAR_RAW_DATA;
+    if (!ret)
+        ret = qcow2_record_bitmaps(q);
+    if (!ret && (q->autoclear & ~kept)) {
+        q->autoclear &= kept;
         ret = qcow2_write_features(q);
         if (!ret)
             ret = file_flush(q->base.file);

@@ -54,15 +54,32 @@ static uint64_t end_of_doubt(const Qcow2 *q, uint64_t size)
     return node->backing_name ? size : MIN(size, tables);
 }
 
-static int write_size(Qcow2 *q, uint64_t size, GError **error)
+/* Bitmaps change with the size, in one step. */
+static bool write_size_and_bitmaps(Qcow2 *q, uint64_t size, GError **error)
+{
+    Change c;
+    if (!change_begin(&c, q, error))
+        return false;
+    c.header.size = size;
+    int ret = change_resize_bitmaps(&c);
+    return change_end(&c, ret, "enlarge it", error);
+}
+
+static bool write_size(Qcow2 *q, uint64_t size, GError **error)
 {
     Qcow2Header n = qcow2_header_of(q);
     n.size = size;
+    if (q->bitmap_count)
+        return write_size_and_bitmaps(q, size, error);
     g_autoptr(GByteArray) h = qcow2_build_header(q, &n, error);
-    int ret = h ? qcow2_switch_header(q, h) : -EINVAL;
-    if (!ret)
-        q->backing_at = n.backing_at;
-    return ret;
+    if (!h)
+        return false;
+    int ret = qcow2_switch_header(q, h);
+    if (ret)
+        return fail_errno(error, -ret, "'%s': cannot enlarge it", q->base.name);
+    q->backing_at = n.backing_at;
+    q->base.size = size;
+    return true;
 }
 
 /* Behind the old end: zeros, and room if it is asked for. */
@@ -71,7 +88,9 @@ static int prepare(Qcow2 *q, uint64_t old, uint64_t size, Preallocation how)
     BlkNode *node = &q->base;
     uint64_t end = end_of_doubt(q, size);
     node->size = size;
-    int ret = q->data_file ? file_truncate(q->data_file, MAX(q->data_file->size, size)) : 0;
+    int ret = qcow2_balance(node);
+    if (!ret && q->data_file && q->data_file->sparse)
+        ret = file_truncate(q->data_file, MAX(q->data_file->size, size));
     if (!ret && end > old)
         ret = node_zero_held(node, old, end - old);
     if (!ret && how != PREALLOC_OFF)
@@ -83,24 +102,19 @@ static int prepare(Qcow2 *q, uint64_t old, uint64_t size, Preallocation how)
 
 static bool grow(Qcow2 *q, uint64_t size, Preallocation how, GError **error)
 {
-    GError *why = NULL;
-    uint64_t old = q->base.size;
-    int ret = qcow2_balance(&q->base);
-    if (!ret && !reach_size(q, size, error))
+    uint64_t old = q->base.size, first = align_up(old, q->base.cluster);
+    if (!reach_size(q, size, error))
         return false;
-    if (!ret)
-        ret = prepare(q, old, size, how);
-    if (!ret)
-        ret = write_size(q, size, &why);
-    if (!ret)
+    int ret = prepare(q, old, size, how);
+    q->base.size = old;
+    if (!ret && write_size(q, size, error))
         return true;
-    uint64_t first = align_up(old, q->base.cluster);
-    if (first < size) /* what was prepared is not needed; if that fails, it stays invisible */
+    /* What was prepared is not needed; if that fails, too, it stays invisible. */
+    q->base.size = size;
+    if (first < size && !q->corrupt)
         qcow2_discard(&q->base, first, size - first, DISCARD_FULLY);
     q->base.size = old;
-    if (why)
-        g_propagate_error(error, why);
-    return why ? false : fail_errno(error, -ret, "'%s': cannot enlarge it", q->base.name);
+    return ret ? fail_errno(error, -ret, "'%s': cannot enlarge it", q->base.name) : false;
 }
 
 /* ---- Smaller ---- */
@@ -145,6 +159,8 @@ static bool shrink(Qcow2 *q, uint64_t size, GError **error)
     if (!ret && from)
         ret = cut_table(&c, &c.l1[needed - 1], from);
     c.header.size = size;
+    if (!ret)
+        ret = change_resize_bitmaps(&c);
     change_l1_size(&c, needed, NULL);
     if (!change_end(&c, ret, "make it smaller", error))
         return false;
@@ -179,6 +195,10 @@ bool qcow2_resize(BlkNode *node, uint64_t size, Preallocation how, GError **erro
                     node->name);
     if (q->data_name && !q->data_file)
         return fail(error, "'%s': its data file is not open", node->name);
+    for (unsigned i = 0; i < q->bitmap_count; i++)
+        if (q->bitmaps[i].info.inconsistent)
+            return fail(error, "'%s': bitmap '%s' was not stored properly; remove it first",
+                        node->name, q->bitmaps[i].info.name);
     if (size < node->size && how != PREALLOC_OFF)
         return fail(error, "'%s': preallocation is for images that grow", node->name);
     return size < node->size ? shrink(q, size, error) : grow(q, size, how, error);

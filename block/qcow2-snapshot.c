@@ -425,7 +425,12 @@ bool qcow2_snapshot_apply(BlkNode *node, unsigned n, GError **error)
     c.new_l1 = true;
     if (!ret && !change_l1_size(&c, MAX(s->l1_entries, qcow2_l1_needed(q, s->disk_size)), NULL))
         ret = -EFBIG;
-    return change_end(&c, ret, "apply the snapshot", error);
+    if (!ret && s->disk_size != node->size)
+        ret = change_resize_bitmaps(&c);
+    bool ok = change_end(&c, ret, "apply the snapshot", error);
+    if (ok && node->recording) /* anything may be different now */
+        qcow2_touched(node, 0, node->size);
+    return ok;
 }
 
 /* ---- Delete ---- */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/bytes.h"
 #include "util/error.h"
@@ -302,11 +303,11 @@ static bool read_header(Qcow2 *q, GError **error)
     q->compression = q->header_bytes > H_COMPRESSION ? h[H_COMPRESSION] : 0;
     if (q->header_bytes > H_V3_BYTES + 8)
         q->extra_header = g_memdup2(h + H_V3_BYTES + 8, q->header_bytes - H_V3_BYTES - 8);
-    bool ok = read_backing_name(q, h, &extensions_end, error) &&
-              read_extensions(q, h, extensions_end, &x, error) &&
-              check_features(q, x.features, x.feature_bytes, error) &&
-              read_tables_place(q, h, error) &&
-              qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error);
+    bool ok =
+        read_backing_name(q, h, &extensions_end, error) &&
+        read_extensions(q, h, extensions_end, &x, error) &&
+        check_features(q, x.features, x.feature_bytes, error) && read_tables_place(q, h, error) &&
+        qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error) && qcow2_load_bitmaps(q, error);
     if (ok)
         settle_data_name(q);
     if (ok && x.has_crypto)
@@ -344,6 +345,14 @@ int qcow2_load_reftable(Qcow2 *q)
 
 /* ---- The external data file ---- */
 
+/* Other programs take the name as it stands, relative to where they run; what is not there is
+ * looked for beside the image. */
+char *qcow2_data_path(const char *image, const char *name)
+{
+    const char *path = host_file_path(name);
+    return access(path, F_OK) ? backing_path(image, name) : g_strdup(path);
+}
+
 static bool open_data_file(Qcow2 *q, GError **error)
 {
     BlkNode *node = &q->base;
@@ -358,7 +367,7 @@ static bool open_data_file(Qcow2 *q, GError **error)
         return true; /* nothing to be relative to: what needs it fails */
     if (!*q->data_name)
         return fail(error, "'%s' does not name its data file", node->name);
-    g_autofree char *path = backing_path(node->name, q->data_name);
+    g_autofree char *path = qcow2_data_path(node->name, q->data_name);
     HostFileMode look = {.share = true};
     BlkFile *file = host_file_open(node->sched, path, look, error);
     bool same = file && host_file_identity(file, &other_device, &other_inode) &&
@@ -389,6 +398,7 @@ static void qcow2_close(BlkNode *node)
     meta_fini(&q->l2);
     meta_fini(&q->refcounts);
     qcow2_free_snapshots(q);
+    qcow2_free_bitmaps(q);
     g_clear_pointer(&q->metadata, g_hash_table_unref);
     if (q->pending_free)
         g_array_free(q->pending_free, TRUE);
@@ -417,11 +427,33 @@ static bool repair_dirty(Qcow2 *q, GError **error)
     return true;
 }
 
+/* The active tables are those of a snapshot. */
+static bool choose_snapshot(Qcow2 *q, GError **error)
+{
+    BlkNode *node = &q->base;
+    unsigned n;
+    if (!node->readonly)
+        return fail(error, "'%s': a snapshot in it can only be read", node->name);
+    if (!node_snapshot_find(node, node->mode.snapshot, &n))
+        return fail(error, "'%s' has no snapshot '%s'", node->name, node->mode.snapshot);
+    const Qcow2Snapshot *s = &q->snapshots[n];
+    if (s->disk_size > INT64_MAX - q->cluster_mask - 511 ||
+        qcow2_l1_needed(q, s->disk_size) > s->l1_entries)
+        return fail(error, "'%s': snapshot '%s' is of an impossible size", node->name,
+                    s->info.name);
+    q->l1_offset = s->l1_offset;
+    q->l1_entries = s->l1_entries;
+    node->size = s->disk_size;
+    return true;
+}
+
 static bool qcow2_open(BlkNode *node, GError **error)
 {
     Qcow2 *q = qcow2(node);
     int ret = 0;
     bool ok = read_header(q, error);
+    if (ok && node->mode.snapshot)
+        ok = choose_snapshot(q, error);
     if (ok) {
         unsigned page = (unsigned)MIN(qcow2_cluster_bytes(q), META_PAGE_BYTES);
         meta_init(&q->l2, node->file, page,
@@ -540,5 +572,17 @@ const BlkFormat qcow2_format = {
     .snapshot_delete = qcow2_snapshot_delete,
     .vmstate_read = qcow2_vmstate_read,
     .vmstate_write = qcow2_vmstate_write,
+    .change_backing = qcow2_change_backing,
+    .amend_options = qcow2_amend_options,
+    .amend = qcow2_amend,
+    .compact = qcow2_compact,
+    .measure = qcow2_measure,
+    .bitmap = qcow2_bitmap,
+    .bitmap_add = qcow2_bitmap_add,
+    .bitmap_remove = qcow2_bitmap_remove,
+    .bitmap_enable = qcow2_bitmap_enable,
+    .bitmap_load = qcow2_bitmap_load,
+    .bitmap_store = qcow2_bitmap_store,
+    .touched = qcow2_touched,
     .other_file = qcow2_other_file,
 };

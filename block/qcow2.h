@@ -94,6 +94,16 @@ typedef struct Qcow2Snapshot {
     GBytes *extra; /* data that we do not know, behind the known; NULL: none */
 } Qcow2Snapshot;
 
+typedef struct Qcow2Bitmap {
+    NodeBitmap info;
+    uint64_t table_offset;
+    uint32_t table_entries;
+    uint64_t flags_at; /* where in the file its flags lie */
+    GBytes *extra;     /* NULL: none */
+    uint8_t *bits;     /* while it records: whole clusters of it; else NULL */
+    uint8_t *new_bits; /* to replace bits when a change is done */
+} Qcow2Bitmap;
+
 /* Clusters whose last reference was taken out of a table in memory; they are free only when that
  * table is safe in the file (invariant 4). */
 typedef struct PendingFree {
@@ -136,6 +146,7 @@ typedef struct Qcow2 {
     bool has_bitmaps;
     uint64_t bitmaps_offset, bitmaps_bytes; /* the directory */
     uint32_t bitmap_count;
+    Qcow2Bitmap *bitmaps;
 
     MetaCache l2, refcounts;
     CoMutex alloc_lock;  /* who looks for free clusters */
@@ -179,6 +190,8 @@ int qcow2_bad(Qcow2 *q, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The same for something that a write would make worse: marks the image corrupt and refuses further
  * writes. (co) */
 int qcow2_corrupt(Qcow2 *q, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Where an image's data file is; g_free() it. */
+char *qcow2_data_path(const char *image, const char *name);
 /* Writes header fields that changed. (co) */
 int qcow2_write_features(Qcow2 *q);
 /* Guest data and metadata written so far survive a power cut when it returns 0. (co) */
@@ -265,6 +278,23 @@ int qcow2_claim_metadata(Qcow2 *q);
 /* Before the first write: collects where metadata lies; drops autoclear bits. (co) */
 int qcow2_begin_writing(Qcow2 *q);
 
+/* ---- qcow2-bitmap.c ---- */
+bool qcow2_load_bitmaps(Qcow2 *q, GError **error);
+void qcow2_free_bitmap(Qcow2Bitmap *b);
+void qcow2_free_bitmaps(Qcow2 *q);
+const NodeBitmap *qcow2_bitmap(const BlkNode *node, unsigned n);
+bool qcow2_bitmap_add(BlkNode *node, const char *name, uint64_t granularity, bool enabled,
+                      GError **error);
+bool qcow2_bitmap_remove(BlkNode *node, unsigned n, GError **error);
+bool qcow2_bitmap_enable(BlkNode *node, unsigned n, bool enabled, GError **error);
+bool qcow2_bitmap_load(BlkNode *node, unsigned n, uint8_t **bits, GError **error);
+bool qcow2_bitmap_store(BlkNode *node, unsigned n, const uint8_t *bits, GError **error);
+/* Takes the enabled bitmaps into memory and marks them in use in the file. (co) */
+int qcow2_record_bitmaps(Qcow2 *q);
+void qcow2_touched(BlkNode *node, uint64_t offset, uint64_t bytes);
+/* Stores those that record; they are no more in use. (co) */
+int qcow2_store_bitmaps(Qcow2 *q);
+
 /* ---- qcow2-commit.c ---- */
 /* Writes what has changed, in order; durable: what was written before survives a power cut. (co) */
 int qcow2_commit(Qcow2 *q, bool durable);
@@ -278,7 +308,24 @@ int qcow2_balance(BlkNode *node);
 int qcow2_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *report,
                 void *opaque);
 
+/* ---- qcow2-amend.c ---- */
+extern const CreateOption qcow2_amend_options[];
+bool qcow2_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
+bool qcow2_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
+                 GError **error);
+bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
+
+/* ---- qcow2-compact.c ---- */
+bool qcow2_compact(BlkNode *node, const NodeProgress *progress, GError **error);
+
 /* ---- qcow2-create.c ---- */
+/* What creation options say. */
+typedef struct Qcow2Shape {
+    unsigned version, cluster_bits, refcount_order, preallocation, compression;
+    bool lazy, extended, raw_data;
+    const char *data_file; /* the options' */
+} Qcow2Shape;
+bool qcow2_read_shape(const Options *options, Qcow2Shape *shape, GError **error);
 extern const CreateOption qcow2_create_options[];
 /* Gives each guest cluster from `offset` on its room, as said. (co) */
 int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how);

@@ -68,6 +68,41 @@ static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
     return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
 }
 
+/* ---- Size ---- */
+
+/* New bytes of a file read as zeros; a block device has the size that it has. */
+static bool raw_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error)
+{
+    uint64_t old = node->file->size;
+    if (how == PREALLOC_METADATA)
+        return fail(error, "preallocation=metadata: a raw image has no metadata");
+    if (size < old && how != PREALLOC_OFF)
+        return fail(error, "'%s': preallocation is for images that grow", node->name);
+    if (!node->file->sparse)
+        return fail(error, "'%s' is a device: its size is what it is", node->name);
+    int ret = file_truncate(node->file, size);
+    if (!ret && how == PREALLOC_FALLOC)
+        ret = file_reserve(node->file, old, size - old);
+    for (uint64_t at = old; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
+        ret = file_pwrite(node->file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
+    if (!ret)
+        ret = file_flush(node->file);
+    if (!ret) {
+        node->size = size;
+        return true;
+    }
+    if (size > old)
+        file_truncate(node->file, old);
+    return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", node->name, size);
+}
+
+static bool raw_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error)
+{
+    uint64_t size = align_up(source ? source->size : spec->size, 512);
+    *result = (Measure){.required = size, .fully_allocated = size};
+    return true;
+}
+
 const BlkFormat raw_format = {
     .name = "raw",
     .node_size = sizeof(BlkNode),
@@ -77,4 +112,6 @@ const BlkFormat raw_format = {
     .zero = raw_zero,
     .discard = raw_discard,
     .create = raw_create,
+    .resize = raw_resize,
+    .measure = raw_measure,
 };

@@ -2,12 +2,16 @@
 /* Options that name disks: all become sets of -drive's keys. */
 #include "config.h"
 
+#include "block/secret.h"
 #include "util/error.h"
 
 static const char *const drive_keys[] = {
-    "file",     "format",        "if",     "index",     "bus", "unit",   "media",
-    "snapshot", "cache",         "aio",    "readonly",  "id",  "werror", "rerror",
-    "discard",  "detect-zeroes", "serial", "read-only", NULL,
+    "file",   "format",    "if",         "index",
+    "bus",    "unit",      "media",      "snapshot",
+    "cache",  "aio",       "readonly",   "id",
+    "werror", "rerror",    "discard",    "detect-zeroes",
+    "serial", "read-only", "key-secret", "encrypt.key-secret",
+    NULL,
 };
 static const char *const interfaces[] = {"ide", "floppy", "none", NULL};
 static const char *const missing_interfaces[] = {"virtio", "scsi", "sd", "pflash",
@@ -51,6 +55,11 @@ bool cli_snapshot(VmConfig *config, const CliOption *option, const char *arg, GE
 {
     config->snapshot = true;
     return true;
+}
+
+bool cli_object(VmConfig *config, const CliOption *option, const char *arg, GError **error)
+{
+    return secret_add("-object", arg, error);
 }
 
 bool cli_drive(VmConfig *config, const CliOption *option, const char *arg, GError **error)

@@ -81,6 +81,15 @@ static bool check_target(const Copy *copy, const char *file, GError **error)
     return true;
 }
 
+/* The secret that a new image was locked with. */
+static const char *created_secret(const Options *options)
+{
+    if (!options)
+        return NULL;
+    const char *secret = options_get(options, "key-secret");
+    return secret ? secret : options_get(options, "encrypt.key-secret");
+}
+
 static bool open_target(ConvertArgs *args, const char *file, GError **error)
 {
     ImgOpen how = args->target;
@@ -88,13 +97,15 @@ static bool open_target(ConvertArgs *args, const char *file, GError **error)
     how.mode.file.writable = how.mode.discard = true;
     /* What is to be read below it comes from the input; the tool only writes. */
     how.mode.no_backing = !args->existing;
+    how.mode.key_secret = created_secret(args->options);
     copy->target = img_open(&how, file, error);
     if (!copy->target || !check_target(copy, file, error))
         return false;
     copy->writethrough = how.writethrough;
     copy->compress |= copy->target->compressed_only;
     copy->target_has_backing = copy->target->backing_name;
-    copy->target_is_zero = args->existing ? args->target_is_zero : copy->target->file->sparse;
+    copy->target_is_zero = args->existing ? args->target_is_zero
+                                          : copy->target->file->sparse && !copy->target->garbage;
     return true;
 }
 

@@ -93,6 +93,8 @@ static void json_image(Json *json, const BlkNode *node)
         json_text(json, "full-backing-filename", full);
         json_text(json, "backing-filename", node->backing_name);
     }
+    if (node->encrypted)
+        json_bare(json, "encrypted", "true");
     json_bare(json, "dirty-flag", dirty ? "true" : "false");
     json_close(json, '}');
 }
@@ -134,6 +136,8 @@ static void print_image(const BlkNode *node)
     g_autofree char *disk = img_size(node_allocated(node));
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
            node->name, node->fmt->name, size, node->size, disk);
+    if (node->encrypted)
+        printf("encrypted: yes\n");
     if (node->fmt->is_dirty && node->fmt->is_dirty(node))
         printf("cleanly shut down: no\n");
     if (node->fmt->alloc && !node->flat)
@@ -231,7 +235,7 @@ static int run_info(int argc, char **argv)
                                                  IMG_OUTPUT,
                                                  {"backing-chain", no_argument, NULL, OPT_CHAIN},
                                                  {0}};
-    ImgOpen how = {.mode.no_backing = true};
+    ImgOpen how = {.mode = {.no_backing = true, .may_be_locked = true}};
     bool json = false, chain = false;
     int c;
     while ((c = img_getopt(&command_info, argc, argv, ":f:Uh", long_options)) != -1) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block/secret.h"
 #include "img.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -120,6 +121,8 @@ static bool take_pair(Parts *p, const char *key, const char *value, GError **err
                 fail(error, "read-only=on: the command is going to write the image"));
     else if (!strcmp(key, "backing.file.filename") || !strcmp(key, "backing"))
         mode->backing = value;
+    else if (!strcmp(key, "key-secret") || !strcmp(key, "encrypt.key-secret"))
+        mode->key_secret = value;
     else if (!strcmp(key, "backing.driver"))
         mode->backing_format = value;
     else if (strcmp(key, "backing.file.driver") || strcmp(value, "file"))
@@ -212,6 +215,7 @@ int img_getopt(const Command *command, int argc, char **argv, const char *letter
 
 bool img_open_option(ImgOpen *how, int c, const char *value)
 {
+    GError *error = NULL;
     switch (c) {
     case 'f':
         how->format = value;
@@ -223,8 +227,7 @@ bool img_open_option(ImgOpen *how, int c, const char *value)
         how->image_opts = true;
         return true;
     case OPT_OBJECT:
-        report_error("--object: no image format here takes a secret yet");
-        return false;
+        return secret_add("--object", value, &error) || !img_fail(error);
     default: /* img_getopt() said what is wrong */
         return false;
     }

@@ -189,6 +189,8 @@ struct BlkFormat {
     bool (*bitmap_enable)(BlkNode *node, unsigned n, bool enabled, GError **error);
     bool (*bitmap_load)(BlkNode *node, unsigned n, uint8_t **bits, GError **error);
     bool (*bitmap_store)(BlkNode *node, unsigned n, const uint8_t *bits, GError **error);
+    /* While node->recording: a request is about to change what the guest sees in a range. */
+    void (*touched)(BlkNode *node, uint64_t offset, uint64_t bytes);
     bool (*compact)(BlkNode *node, const NodeProgress *progress, GError **error);
     /* No node is needed: spec is as for create(), source may be NULL. */
     bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
@@ -231,6 +233,7 @@ struct BlkNode {
     bool garbage;         /* what was never written reads as anything but zeros */
     bool compressed_only; /* it takes no other writes than node_write_compressed() */
     unsigned packed_max;  /* the most that node_compress() makes of a cluster; 0: cluster - 1 */
+    bool recording;       /* writes are recorded by fmt->touched() */
     bool probed;          /* nobody said the format */
     bool temporary;       /* an overlay that nobody will see again: -snapshot */
     NodeMode mode;

@@ -2,11 +2,11 @@
 /*
  * Does random work on an image file, and the same on a raw copy of it:
  *
- *     image-work [-n] [-a] [-d] [-c] [-b] [-H] IMAGE FORMAT RAW SEED OPERATIONS
+ *     image-work [-n] [-a] [-d] [-c] [-b] [-H] [-k FILE] IMAGE FORMAT RAW SEED OPERATIONS
  *
  * First the image must read as RAW does (-b: it has no RAW yet, take what it reads as); at the end
  * RAW is written anew.  -n O_DIRECT, -a libaio, -d discard, -c compressed writes, -H hold the image
- * open until standard input ends.
+ * open until standard input ends, -k the file with an encrypted image's password.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "block/node.h"
+#include "block/secret.h"
 #include "util/bytes.h"
 #include "util/log.h"
 
@@ -190,6 +191,16 @@ static void work(Job *job)
     free(kept);
 }
 
+static bool take_password(const char *file, NodeMode *mode)
+{
+    GError *error = NULL;
+    g_autofree char *text = g_strconcat("secret,id=k,file=", file, NULL);
+    mode->key_secret = "k";
+    if (!secret_add("-k", text, &error))
+        report_error("%s", error->message);
+    return !error;
+}
+
 int main(int argc, char **argv)
 {
     NodeMode mode = {.file = {.writable = true}, .l2_cache = 1, .refcount_cache = 1};
@@ -198,7 +209,9 @@ int main(int argc, char **argv)
     GError *error = NULL;
     int c;
     report_set_program("image-work");
-    while ((c = getopt(argc, argv, "nadcbH")) != -1) {
+    while ((c = getopt(argc, argv, "nadcbHk:")) != -1) {
+        if (c == 'k' && !take_password(optarg, &mode))
+            return 1;
         mode.file.direct |= c == 'n';
         mode.file.native |= c == 'a';
         mode.discard |= c == 'd';

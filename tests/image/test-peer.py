@@ -330,7 +330,7 @@ def tests():
         yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
         yield f"work/{shape[0]}/theirs", both_ways("qemu-img", shape), True
     by_name = {s[0]: s for s in SHAPES}
-    for name in ("qcow", "v3", "v2", "v3-512", "v3-2k-r8", "v3-zstd", "ext", "data"):
+    for name in ("qcow", "v3", "v2", "v3-512", "v3-2k-r8", "v3-zstd", "ext"):
         for base in ("raw", "qcow", "qcow2"):
             shape = by_name[name]
             yield f"backing/{name}-on-{base}", with_backing("qemu-img", shape, base, False), True
