@@ -22,16 +22,23 @@
 #include "util/error.h"
 #include "util/threadpool.h"
 
-#define MAX_PIECES 64 /* of a scatter list, in one system call */
+#define MAX_PIECES    64 /* of a scatter list, in one system call */
+#define PATIENT_BYTES (64u << 10)
 
 typedef struct HostFile {
     BlkFile base;
     int fd;
     bool device;
-    bool no_flush;
+    bool no_flush, patient;
     bool no_read_nowait, no_write_nowait; /* the file system does not know RWF_NOWAIT */
     bool no_punch, no_zero_range;
     Aio *aio;
+    /* The last run of data or of hole that the host told, while nothing is written: it is dear to
+     * find out where one ends. */
+    struct {
+        uint64_t start, end, written;
+        bool data;
+    } run;
     uint64_t written, flushed; /* count changes; a flush without any is free */
     int flush_error;           /* a flush failed once: what was to be written may be gone */
 } HostFile;
@@ -97,6 +104,9 @@ static int host_io_submit(HostIo *io, uint64_t bytes)
             return (int)n;
         /* short, as at the end of a file: once more from its beginning, patiently */
     }
+    /* A page cache takes a small write sooner than a thread takes the job. */
+    if (io->write && io->file->patient && bytes <= PATIENT_BYTES)
+        return host_io_run(io);
     return co_pool(host_io_run, io);
 }
 
@@ -146,11 +156,24 @@ static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t 
     return n == (ssize_t)bytes ? 0 : -EAGAIN;
 }
 
+static int host_io_inline(HostFile *h, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    HostIo io = {.file = h, .write = true, .offset = offset};
+    uint64_t n;
+    io.count = iobuf_pieces(buf, bytes, io.iov, MAX_PIECES, &n);
+    if (n != bytes)
+        return -EAGAIN;
+    h->written++;
+    return host_io_run(&io);
+}
+
 static int host_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
+    if (h->patient && bytes <= PATIENT_BYTES)
+        return host_io_inline(h, offset, buf, bytes);
     if (h->no_write_nowait)
         return -EAGAIN;
     int count = iobuf_pieces(buf, bytes, iov, MAX_PIECES, &total);
@@ -275,13 +298,23 @@ static int host_extent(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *da
     *data = true;
     if (h->device)
         return 0;
+    if (h->run.written == h->written && offset >= h->run.start && offset < h->run.end) {
+        *data = h->run.data;
+        *bytes = MIN(*bytes, h->run.end - offset);
+        return 0;
+    }
     off_t start = lseek(h->fd, (off_t)offset, SEEK_DATA);
     if (start < 0 && errno != ENXIO)
         return 0; /* cannot tell */
     *data = start == (off_t)offset;
     off_t end = *data ? lseek(h->fd, (off_t)offset, SEEK_HOLE) : start;
-    if (end > (off_t)offset)
+    if (end > (off_t)offset) {
+        h->run.start = offset;
+        h->run.end = (uint64_t)end;
+        h->run.written = h->written;
+        h->run.data = *data;
         *bytes = MIN(*bytes, (uint64_t)end - offset);
+    }
     return 0;
 }
 
@@ -415,6 +448,7 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     }
     HostFile *h = host_file_new(sched, path, fd, mode.writable);
     h->no_flush = mode.no_flush;
+    h->patient = mode.patient && !mode.direct;
     bool ok = host_file_inspect(h, mode.direct, error) &&
               (mode.share || image_lock(fd, path, mode.writable, error));
     if (ok && mode.native) {

@@ -284,16 +284,34 @@ static void compare_one(Check *c, uint64_t cluster, uint64_t stored, uint64_t fo
         *(mend ? &c->result->corruptions_fixed : &c->result->corruptions) += 1;
 }
 
+/* Sets image_end: `end` clusters are counted, or referred to. */
+static void set_image_end(Check *c, uint64_t end)
+{
+    uint64_t i = c->clusters;
+    while (i > end && !c->counts[i - 1])
+        i--;
+    c->result->image_end = i << c->q->cluster_bits;
+}
+
 static int compare_all(Check *c)
 {
     Qcow2 *q = c->q;
     uint64_t per_block = 1ULL << q->refblock_bits;
-    uint64_t end = 0;
+    uint64_t end = 0, same;
+    c->all_equal = true;
     for (uint64_t i = 0; i < c->clusters; i++) {
+        int ret = qcow2_counts_match(q, i, c->counts + i, c->clusters - i, &same);
+        if (ret)
+            return ret;
+        i += same;
+        if (same) {
+            i--;
+            continue;
+        }
         uint64_t block = i >> q->refblock_bits, stored = 0;
         uint64_t at = block < q->rt_entries ? q->rt[block] & ENTRY_OFFSET : 0;
         if (at && !(at & q->cluster_mask)) {
-            int ret = qcow2_count_get(q, i, &stored);
+            ret = qcow2_count_get(q, i, &stored);
             if (ret)
                 return ret;
         } else if (!(i & (per_block - 1)) && i + per_block <= c->clusters &&
@@ -303,10 +321,11 @@ static int compare_all(Check *c)
         }
         if (stored || c->counts[i])
             end = i + 1;
+        c->all_equal &= stored == c->counts[i];
         if (stored != c->counts[i])
             compare_one(c, i, stored, c->counts[i]);
     }
-    c->result->image_end = end << q->cluster_bits;
+    set_image_end(c, end);
     return 0;
 }
 

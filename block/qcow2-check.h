@@ -16,6 +16,7 @@ typedef struct Check {
     uint64_t work;      /* entries looked at */
     uint64_t said;      /* lines reported */
     uint64_t next_data; /* where the next guest cluster would lie in an unfragmented image */
+    bool all_equal;     /* the image's counts are those in counts */
     bool rebuild;       /* the refcount structures cannot be mended in place */
 } Check;
 

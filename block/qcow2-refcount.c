@@ -195,6 +195,29 @@ int qcow2_count_get(Qcow2 *q, uint64_t cluster, uint64_t *count)
     return 0;
 }
 
+int qcow2_counts_match(Qcow2 *q, uint64_t cluster, const uint32_t *found, uint64_t n,
+                       uint64_t *same)
+{
+    MetaPage *page;
+    uint64_t index, per_page = (uint64_t)q->refcounts.page_bytes * 8 >> q->refcount_order;
+    *same = 0;
+    if (!block_exists(q, cluster))
+        return 0;
+    int ret = count_page(q, cluster, &page, &index);
+    if (ret)
+        return ret;
+    uint64_t i = 0, max = MIN(n, per_page - index);
+    if (q->refcount_order == 4)
+        while (i < max && ld16_be(page->data + (index + i) * 2) == found[i])
+            i++;
+    else
+        while (i < max && qcow2_refcount_get(q, page->data, index + i) == found[i])
+            i++;
+    meta_put(page);
+    *same = i;
+    return 0;
+}
+
 int qcow2_count_set(Qcow2 *q, uint64_t cluster, uint64_t count)
 {
     MetaPage *page;

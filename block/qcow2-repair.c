@@ -128,9 +128,12 @@ int check_rebuild_refcounts(Check *c)
 /* What the flag should be; an entry that cannot be judged keeps it. */
 static bool flag_is_wrong(Check *c, uint64_t entry, bool *right)
 {
-    uint64_t count, host = entry & ENTRY_OFFSET;
-    if ((host & c->q->cluster_mask) || host >> c->q->cluster_bits >= c->clusters ||
-        qcow2_count_get(c->q, host >> c->q->cluster_bits, &count))
+    uint64_t count, host = entry & ENTRY_OFFSET, number = host >> c->q->cluster_bits;
+    if ((host & c->q->cluster_mask) || number >= c->clusters)
+        return false;
+    if (c->all_equal)
+        count = c->counts[number];
+    else if (qcow2_count_get(c->q, number, &count))
         return false;
     *right = count == 1;
     return *right != !!(entry & ENTRY_COPIED);

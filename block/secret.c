@@ -82,27 +82,32 @@ static Secret *make(const Options *options, const char *id, GError **error)
     return NULL;
 }
 
+bool secret_add_options(const Options *options, GError **error)
+{
+    const char *id = options_get(options, "id");
+    if (!id || !*id)
+        return fail(error, "a secret needs id=NAME");
+    if (!secrets)
+        secrets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, secret_free);
+    if (g_hash_table_contains(secrets, id))
+        return fail(error, "there is a secret '%s' already", id);
+    Secret *s = make(options, id, error);
+    if (s)
+        g_hash_table_insert(secrets, g_strdup(id), s);
+    return s != NULL;
+}
+
 bool secret_add(const char *where, const char *text, GError **error)
 {
     static const char *const keys[] = {"qom-type", "id", "data", "file", "format", NULL};
     g_autoptr(Options) options = options_parse(where, text, "qom-type", keys, error);
     if (!options)
         return false;
-    const char *type = options_get(options, "qom-type"), *id = options_get(options, "id");
+    const char *type = options_get(options, "qom-type");
     if (!type || strcmp(type, "secret"))
         return fail(error, "%s: objects of type '%s' are unknown; there is 'secret'", where,
                     type ? type : "");
-    if (!id || !*id)
-        return fail(error, "%s: a secret needs id=NAME", where);
-    if (!secrets)
-        secrets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, secret_free);
-    if (g_hash_table_contains(secrets, id))
-        return fail(error, "%s: there is a secret '%s' already", where, id);
-    Secret *s = make(options, id, error);
-    if (!s)
-        return fail_prefix(error, "%s", where);
-    g_hash_table_insert(secrets, g_strdup(id), s);
-    return true;
+    return secret_add_options(options, error) || fail_prefix(error, "%s", where);
 }
 
 const void *secret_find(const char *id, size_t *bytes, GError **error)

@@ -2,7 +2,6 @@
 /* Options that name disks: all become sets of -drive's keys. */
 #include "config.h"
 
-#include "block/secret.h"
 #include "util/error.h"
 
 static const char *const drive_keys[] = {
@@ -55,11 +54,6 @@ bool cli_snapshot(VmConfig *config, const CliOption *option, const char *arg, GE
 {
     config->snapshot = true;
     return true;
-}
-
-bool cli_object(VmConfig *config, const CliOption *option, const char *arg, GError **error)
-{
-    return secret_add("-object", arg, error);
 }
 
 bool cli_drive(VmConfig *config, const CliOption *option, const char *arg, GError **error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* -object: things that others refer to, and what they are made by: one row each in a table. */
+#include "block/secret.h"
 #include "net/net.h"
 #include "run.h"
 #include "util/error.h"
@@ -26,9 +27,28 @@ static void filter_dump_free(void *object)
     net_dump_close(object);
 }
 
+/* ---- secret ---- */
+
+static void *secret_create(const char *id, const Options *options, GError **error)
+{
+    return secret_add_options(options, error) ? g_strdup(id) : NULL;
+}
+
+static void secret_free(void *object)
+{
+    secret_remove(object);
+    g_free(object);
+}
+
 /* ---- The table ---- */
 
 static const ObjectClass classes[] = {
+    {"secret",
+     "data=TEXT|file=FILE[,format=raw|base64]: the password of an encrypted image",
+     OBJECT_EARLY,
+     {"data", "file", "format"},
+     secret_create,
+     secret_free},
     {"filter-dump",
      "netdev=ID,file=FILE[,maxlen=N]: a network's frames to a pcap file",
      OBJECT_LATE,

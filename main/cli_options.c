@@ -22,8 +22,6 @@ const CliOption cli_options[] = {
     {"fdb", "FILE", "second floppy disk", cli_floppy, 1},
     {"drive", "file=FILE[,format=F][,if=ide|floppy|none][,index=N][,media=disk|cdrom]...",
      "a drive in full", cli_drive, 0},
-    {"object", "secret,id=ID,data=TEXT|file=FILE[,format=raw|base64]",
-     "the password of an encrypted image", cli_object, 0},
     {"snapshot", NULL, "write to temporary files instead of the disk images", cli_snapshot, 0},
 
     HEADING("Machine"),

@@ -13,9 +13,8 @@
 #include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
-#include "util/threadpool.h"
 
-#define PIECE_BYTES (512u << 10)
+#define PIECE_BYTES (256u << 10)
 #define WORKERS     4
 
 /* Exit codes. */
@@ -131,17 +130,15 @@ typedef struct Data {
     uint64_t same; /* sectors' bytes that are equal */
 } Data;
 
-static int compare_data(void *opaque)
+static void compare_data(Data *d)
 {
-    Data *d = opaque;
     d->same = d->bytes;
     if (d->b ? !memcmp(d->a, d->b, d->bytes) : buffer_is_zero(d->a, d->bytes))
-        return 0;
+        return;
     uint64_t at = 0;
     while (d->b ? !memcmp(d->a + at, d->b + at, 512) : buffer_is_zero(d->a + at, 512))
         at += 512;
     d->same = at;
-    return 0;
 }
 
 static int fetch(Compare *c, int which, const Piece *p, void *data)
@@ -168,7 +165,7 @@ static int compare_piece(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
     if (ret)
         return ret;
     Data d = {.a = a, .b = p->zero[0] || p->zero[1] ? NULL : b, .bytes = p->bytes};
-    co_pool(compare_data, &d);
+    compare_data(&d);
     if (d.same < d.bytes)
         note(c, DIFFERENT_DATA, p->offset + d.same);
     return 0;

@@ -164,9 +164,11 @@ static BlkNode *open_options(const ImgOpen *how, const char *name, GError **erro
 
 BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
 {
+    ImgOpen tool = *how;
+    tool.mode.file.patient = true;
     if (how->image_opts || g_str_has_prefix(name, "json:"))
-        return open_options(how, name, error);
-    return node_open(img_sched(), name, how->format, &how->mode, error);
+        return open_options(&tool, name, error);
+    return node_open(img_sched(), name, how->format, &tool.mode, error);
 }
 
 int img_close(BlkNode *node, int code)

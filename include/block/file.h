@@ -121,6 +121,7 @@ typedef struct HostFileMode {
     bool direct;   /* O_DIRECT: cache=none, directsync */
     bool no_flush; /* cache=unsafe */
     bool native;   /* libaio; needs direct */
+    bool patient;  /* small buffered writes need not be handed to a thread: nothing else waits */
     bool share;    /* take no locks, whoever writes it: info -U */
 } HostFileMode;
 

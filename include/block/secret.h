@@ -13,6 +13,8 @@
 /* Takes -object's text: "secret,id=sec0,data=letmein", "...,file=key.txt,format=base64".  An error
  * tells what is wrong with it. */
 bool secret_add(const char *where, const char *text, GError **error);
+/* The same from options that are known to be a secret's. */
+bool secret_add_options(const Options *options, GError **error);
 /* What the secret holds, and how long it is; NULL with an error if there is none with that ID. */
 const void *secret_find(const char *id, size_t *bytes, GError **error);
 /* Wipes and forgets one, false if there is none; or all. */
