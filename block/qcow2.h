@@ -269,7 +269,8 @@ int qcow2_free_now(Qcow2 *q, uint64_t offset, uint64_t clusters);
 void qcow2_free_later(Qcow2 *q, uint64_t offset, uint64_t clusters);
 /* A cluster's count, and setting it; -ENOENT: the block that would hold it is missing. (co) */
 int qcow2_count_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
-/* How many counts, from a cluster's on, are as found[0..n) says: some or all of those that do. (co) */
+/* How many counts, from a cluster's on, are as found[0..n) says: some or all of those that do. (co)
+ */
 int qcow2_counts_match(Qcow2 *q, uint64_t cluster, const uint32_t *found, uint64_t n,
                        uint64_t *same);
 int qcow2_count_set(Qcow2 *q, uint64_t cluster, uint64_t count);

@@ -69,8 +69,8 @@ static void test_pty(void)
     front_free(&f);
 }
 
-/* Writes until the pty takes no more.  The kernel moves what it took on to the reader's side when it
- * comes to it, and then there is room again. */
+/* Writes until the pty takes no more.  The kernel moves what it took on to the reader's side when
+ * it comes to it, and then there is room again. */
 static void fill_pty(Chardev *chr, Front *f)
 {
     static char block[4096];

@@ -554,7 +554,7 @@ static void test_completion(Fixture *f, gconstpointer data)
     Blk *blk = blk_open(opts, &error);
     g_assert_no_error(error);
 
-    complete("system_", 0, "system_powerdown system_reset");
+    complete("system_", 0, "system_powerdown system_wakeup system_reset");
     complete("  system_r", 2, "system_reset");
     complete("info blo", 5, "block blockstats");
     complete("help mouse_m", 5, "mouse_move");
