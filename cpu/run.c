@@ -8,7 +8,10 @@
  */
 #include "block.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+
+#include "util/log.h"
 
 enum {
     DR6_BS = 1 << 14,
@@ -238,6 +241,39 @@ static inline void run_block(Cpu *cpu, const Block *block)
         op = op->fn(cpu, op);
 }
 
+/* ---- -d exec ---- */
+
+static void log_block(const Cpu *cpu, const Block *block)
+{
+    static const uint8_t bits[] = {16, 32, 64};
+    if (!log_on(LOG_EXEC))
+        return;
+    g_autoptr(GString) line = g_string_new(NULL);
+    g_string_printf(line, "exec: CPU %u: %04x:%" PRIx64 " %u bits, %u instructions",
+                    cpu->vcpu->index, cpu->seg[SEG_CS].selector, cpu->rip,
+                    bits[cpu->mode & MODE_CODE_MASK], block->count);
+    if (log_on(LOG_CPU)) {
+        g_string_append_printf(line, ", flags %x,", cpu_rflags(cpu));
+        for (unsigned i = 0; i < 16; i++)
+            g_string_append_printf(line, " %" PRIx64, cpu->gpr[i]);
+    }
+    log_write("%s", line->str);
+}
+
+/* A block, and none behind it. */
+static void run_logged(Cpu *cpu)
+{
+    const Block *block = block_find(cpu);
+    cpu->eflags &= ~(uint32_t)EFL_RF;
+    int64_t budget = cpu->budget;
+    log_block(cpu, block);
+    cpu->budget = block->count;
+    cpu->slow_budget = budget;
+    run_block(cpu, block);
+    cpu->budget = budget - block->count;
+    cpu->slow_budget = 0;
+}
+
 /* One instruction, with what debugging wants to know of it. */
 static void run_slowly(Cpu *cpu)
 {
@@ -250,6 +286,7 @@ static void run_slowly(Cpu *cpu)
         return;
     }
     cpu->stretch.started = true;
+    log_block(cpu, block);
     bool steps = (cpu->eflags & EFL_TF) && !(block->flags & (BLOCK_NO_STEP | BLOCK_LOADS_SS));
     bool resumed = cpu->eflags & EFL_RF;
     /* The budget keeps it from going on to another block. */
@@ -290,6 +327,8 @@ static CpuRun loop(Cpu *cpu)
             cpu->mode |= MODE_SLOW;
             run_slowly(cpu);
             cpu_mode_changed(cpu);
+        } else if (log_on(LOG_EXEC)) {
+            run_logged(cpu);
         } else {
             const Block *block = block_find(cpu);
             cpu->eflags &= ~(uint32_t)EFL_RF;

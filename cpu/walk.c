@@ -8,6 +8,9 @@
  */
 #include "block.h"
 
+#include <inttypes.h>
+
+#include "util/log.h"
 #include "util/rcu.h"
 
 enum {
@@ -239,16 +242,8 @@ static bool set_flags(Cpu *cpu, const Path *path, Access access, Walk *walk)
     return true;
 }
 
-bool walk_linear(Cpu *cpu, uint64_t linear, Access access, bool user, bool smap, Walk *walk)
+static bool walk_paged(Cpu *cpu, uint64_t linear, Access access, bool user, bool smap, Walk *walk)
 {
-    if (!(cpu->cr0 & CR0_PG)) {
-        *walk = (Walk){.physical = linear & PAGE_MASK & cpu->physical_mask,
-                       .size_bits = 12,
-                       .writable = true,
-                       .executable = true,
-                       .dirty = true};
-        return true;
-    }
     for (;;) {
         Path path = {.count = 0};
         *walk = (Walk){.user = true, .writable = true, .executable = true};
@@ -273,4 +268,35 @@ bool walk_linear(Cpu *cpu, uint64_t linear, Access access, bool user, bool smap,
         walk->physical &= cpu->physical_mask;
         return true;
     }
+}
+
+static void log_walk(const Cpu *cpu, uint64_t linear, Access access, bool user, const Walk *walk,
+                     bool ok)
+{
+    static const char *const names[] = {"read", "write", "fetch"};
+    if (ok)
+        log_write("mmu: CPU %u: %s %" PRIx64 " (%s) -> %" PRIx64 ", a page of %u KiB: %s%s%s%s",
+                  cpu->vcpu->index, names[access], linear, user ? "user" : "system",
+                  walk->physical | (linear & 0xfff), 1u << (walk->size_bits - 10),
+                  walk->user ? "u" : "-", walk->writable ? "w" : "-", walk->executable ? "x" : "-",
+                  walk->global ? "g" : "-");
+    else
+        log_write("mmu: CPU %u: %s %" PRIx64 " (%s): page fault, error %x", cpu->vcpu->index,
+                  names[access], linear, user ? "user" : "system", walk->error);
+}
+
+bool walk_linear(Cpu *cpu, uint64_t linear, Access access, bool user, bool smap, Walk *walk)
+{
+    if (!(cpu->cr0 & CR0_PG)) {
+        *walk = (Walk){.physical = linear & PAGE_MASK & cpu->physical_mask,
+                       .size_bits = 12,
+                       .writable = true,
+                       .executable = true,
+                       .dirty = true};
+        return true;
+    }
+    bool ok = walk_paged(cpu, linear, access, user, smap, walk);
+    if (log_on(LOG_MMU))
+        log_walk(cpu, linear, access, user, walk, ok);
+    return ok;
 }

@@ -22,6 +22,7 @@ const LogName log_names[] = {
     {LOG_BLOCK, "block", "requests to disks"},
     {LOG_KVM, "kvm", "memory slots, capabilities and rescues of KVM"},
     {LOG_EXEC, "exec", "blocks of code as the software engine enters them"},
+    {LOG_CPU, "cpu", "general registers before each block that exec tells of"},
     {LOG_MMU, "mmu", "page walks of the software engine"},
     {LOG_NET, "net", "network frames"},
     {0, NULL, NULL},

@@ -26,6 +26,7 @@ enum {
     LOG_EXEC = 1 << 10,       /* exec: blocks as the software engine enters them */
     LOG_MMU = 1 << 11,        /* mmu: page walks of the software engine */
     LOG_NET = 1 << 12,        /* net: frames */
+    LOG_CPU = 1 << 13,        /* cpu: registers before each block, with exec */
 };
 
 typedef struct LogName {

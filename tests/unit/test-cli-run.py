@@ -330,6 +330,33 @@ def test_terminal(tmp):
     on_terminal(["-nographic"], send(signal.SIGABRT))
 
 
+def test_cpu_logs(tmp):
+    """-d exec,cpu,mmu,int of a small guest: page tables for one page of 4 MiB, then INT3 in it."""
+    code = bytes.fromhex(
+        "fa 66 b8 83 00 00 00 66 31 ff 8e c7 bf 00 10 26 66 89 05"    # cli; entry 0 at 0x1000
+        "66 2e 0f 01 16 80 ff 0f 20 e0 0c 10 0f 22 e0"                # lgdt; PSE
+        "66 b8 00 10 00 00 0f 22 d8 66 0f 20 c0 66 0d 01 00 00 80 0f 22 c0"  # CR3, PE, PG
+        "cc f4")
+    image = bytearray(b"\xf4" * 0x10000)
+    image[:len(code)] = code
+    image[0xff80:0xff86] = bytes(6)
+    image[0xfff0:0xfff5] = bytes.fromhex("ea 00 00 00 f0")
+    bios, log = os.path.join(tmp, "bios"), os.path.join(tmp, "log")
+    with open(bios, "wb") as file:
+        file.write(image)
+    # There are no gates: a triple fault, which ends it.
+    run("-accel", "interp", "-bios", bios, "-no-reboot", "-serial", "none", "-monitor", "none",
+        "-d", "exec,cpu,mmu,int", "-D", log, base=[VMRUN, "-display", "none"])
+    with open(log, encoding="ascii") as file:
+        text = file.read()
+    for pattern in (r"^exec: CPU 0: f000:fff0 16 bits, 1 instructions, flags 2,( [0-9a-f]+){16}$",
+                    r"^exec: CPU 0: f000:0 16 bits, \d+ instructions",
+                    r"^mmu: CPU 0: fetch f00[0-9a-f]{2} \(system\) -> f00[0-9a-f]{2}, a page of 4096 KiB: -wx-$",
+                    r"^int: CPU 0: INT 03 cpl 0 at f000:",
+                    r"^int: CPU 0: triple fault"):
+        expect(re.search(pattern, text, re.M), f"no {pattern!r} in {text!r}")
+
+
 def main():
     tests = [(name, fn) for name, fn in globals().items() if name.startswith("test_")]
     failed = 0
