@@ -81,8 +81,8 @@ def copy(vm, web, sink, size, times=1):
 def serve(vm, port):
     """The guest's HTTP server, or where it has none, what nc says, over a forwarded port."""
     vm.shell("mkdir -p /www; echo 'from the guest' >/www/page; "
-             "(httpd -p 80 -h /www || (while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom the guest\\n' | "
-             "nc -l -p 80; done)) </dev/null >/dev/null 2>&1 &")
+             "((httpd -p 80 -h /www || (while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom the guest\\n' | "
+             "nc -l -p 80; done)) </dev/null >/dev/null 2>&1 &)")
 
     def fetched():
         try:
@@ -106,9 +106,10 @@ def pull_cable(vm, name):
 
 def start_transfer(vm, web):
     web.files["/endless"] = (bytes(MIB), 1 << 20)
-    vm.shell(f"wget -q -O /dev/null http://10.0.2.2:{web.port}/endless </dev/null >/dev/null 2>&1 &")
-    vm.wait(lambda: int(vm.shell("cat /sys/class/net/eth0/statistics/rx_bytes").strip() or 0) > MIB,
-            "a transfer under way", 60)
+    vm.shell(f"(wget -q -O /dev/null http://10.0.2.2:{web.port}/endless </dev/null >/dev/null 2>&1 &)")
+    count = "cat /sys/class/net/eth0/statistics/rx_bytes"
+    start = int(vm.shell(count))
+    vm.wait(lambda: int(vm.shell(count)) > start + MIB, "a transfer under way", 60)
 
 
 def user_network(card, arch="amd64", carrier=True):
@@ -161,7 +162,7 @@ def two_guests(first, second):
             vm.load()
             vm.shell(f"ip addr add 10.1.1.{n}/24 dev eth0; ip link set eth0 up")
         a.wait(lambda: " 0% packet loss" in a.shell("ping -c 1 -W 2 10.1.1.2"), "ping between guests", 60)
-        b.shell("nc -l -p 99 </dev/null | md5sum >/tmp/sum 2>&1 &")
+        b.shell("(nc -l -p 99 </dev/null | md5sum >/tmp/sum 2>&1 &)")
         sent = a.shell("head -c 4194304 /dev/urandom >/tmp/file; md5sum </tmp/file; "
                        "sleep 1; nc 10.1.1.2 99 </tmp/file", 180)
         b.wait(lambda: sent.split()[0] in b.shell("cat /tmp/sum"), "the copy", 120)

@@ -25,7 +25,7 @@ MODULES = {"e1000": ["e1000"], "rtl8139": ["mii", "8139cp"], "ne2k_pci": ["8390"
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /www /etc
 for a in $(/bin/busybox --list); do [ $a = busybox ] || /bin/busybox ln -sf /bin/busybox /bin/$a; done
-export PATH=/bin
+export PATH=/bin PS1= PS2=
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
