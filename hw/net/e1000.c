@@ -456,6 +456,7 @@ static void e1000_reset(Device *dev)
     E1000 *s = (E1000 *)dev;
     pci_device_reset(&s->pci);
     e1000_phy_init(s);
+    *reg(s, STATUS) = 0; /* without a link, until the PHY says so */
     reset_registers(s);
     e1000_link_update(s);
     *reg(s, ICR) = 0;
@@ -546,7 +547,7 @@ static const StateField fields[] = {
     STATE_STRUCT(E1000, context, &e1000_context_state),
     STATE_STRUCT(E1000, tso_context, &e1000_context_state),
     STATE_U(E1000, tx_segments, 0),
-    STATE_U(E1000, tx_waits, 0),
+    STATE_HOST(E1000, tx_waits), /* the peer's debt outlives a reset, not a snapshot */
     STATE_U(E1000, tx_skip, 0),
     STATE_END,
 };
