@@ -31,6 +31,8 @@ const DeviceClass *const device_classes[] = {
     &isa_fdc_class,
     /* screens */
     &vga_class,
+    /* networks */
+    &e1000_class,
     /* for tests and debugging */
     &isa_debugcon_class,
     &isa_debug_exit_class,

@@ -30,6 +30,7 @@ extern const DeviceClass ide_cd_class;    /* "ide-cd" */
 extern const DeviceClass isa_fdc_class;   /* "isa-fdc" */
 /* hw/display */
 extern const DeviceClass vga_class; /* "VGA": standard VGA with Bochs VBE on PCI */
+extern const DeviceClass e1000_class;
 /* hw/pci */
 extern const DeviceClass i440fx_class;      /* "i440FX": host bridge */
 extern const DeviceClass piix3_class;       /* "PIIX3": ISA bridge */

@@ -25,7 +25,8 @@ static bool peer_receive(NetEnd *end, const struct iovec *iov, int count, size_t
     size_t at = 0;
     for (int i = 0; i < count; i++) {
         size_t n = MIN(iov[i].iov_len, sizeof(p->last) - at);
-        memcpy(p->last + at, iov[i].iov_base, n);
+        if (n)
+            memcpy(p->last + at, iov[i].iov_base, n);
         at += n;
     }
     if (p->answer)

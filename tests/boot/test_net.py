@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Linux guests on networks: DHCP, names, HTTP and copies both ways by user networking; links, resets
+and drivers in mid-transfer; two guests on sockets; other machines' cards on vmrun's networks.
+Usage: test_net.py ENGINE [TEST]...
+"""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import net_guest  # noqa: E402
+from net_guest import NameServer, NetVm, Sink, WebServer  # noqa: E402
+from vmrun_test import Skip, Vm, check, need, run_tests  # noqa: E402
+
+OWN = net_guest.private_network()
+ENGINE = sys.argv.pop(1)
+WORK = tempfile.TemporaryDirectory(prefix="vmrun-net-")
+if OWN:
+    net_guest.set_up_network(WORK.name)
+APPEND = "console=ttyS0 panic=-1 quiet"
+MIB = 1 << 20
+
+
+def direct(arch="amd64"):
+    path = os.path.join(WORK.name, f"initrd-{arch}")
+    if not os.path.exists(path):
+        net_guest.make_initrd(path, arch)
+    return ["-m", "256", "-kernel", net_guest.kernel(arch), "-initrd", path, "-append", APPEND]
+
+
+def cards():
+    shown = subprocess.run([os.environ["VMRUN"], "-nic", "model=help"], check=True, capture_output=True,
+                           text=True).stdout
+    return re.findall(r"(?m)^(\S+) +\S", shown.split("\n", 1)[1])
+
+
+def guest(*arguments, card="e1000", arch="amd64"):
+    if card not in cards():
+        raise Skip(f"this vmrun has no card {card}")
+    return NetVm("-accel", ENGINE, *direct(arch), *arguments, card=card)
+
+
+# ---- What a guest on user networking does ----
+
+def resolve(vm):
+    if not OWN:
+        return  # the host's name server may be out of reach
+    server = NameServer()
+    answer = vm.shell("ping -c 1 -W 1 some.name.test 2>&1; nslookup some.name.test 2>&1")
+    server.socket.close()
+    check("192.0.2.77" in answer and "some.name.test" in server.names, f"name: {answer}, {server.names}")
+
+
+def copy(vm, web, sink, size, times=1):
+    """A file of the host, and back again, each `times` in a row."""
+    data = os.urandom(size)
+    digest = hashlib.md5(data * times if times * size < 256 * MIB else b"").hexdigest()
+    if times * size >= 256 * MIB:
+        total = hashlib.md5()
+        for _ in range(times):
+            total.update(data)
+        digest = total.hexdigest()
+    web.files["/data"] = (data, times)
+    web.files["/once"] = (data, 1)
+    limit = 120 + times * size // MIB * 2
+    answer = vm.shell(f"wget -q -O - http://10.0.2.2:{web.port}/data | md5sum", limit)
+    check(digest in answer, f"{times} times {size} bytes from the host: {answer} instead of {digest}")
+    answer = vm.shell(f"wget -q -O /tmp/data http://10.0.2.2:{web.port}/once && for i in $(seq {times}); do "
+                      f"cat /tmp/data; done | nc 10.0.2.2 {sink.port}", limit)
+    vm.wait(lambda: sink.results, "the end of the copy", limit)
+    got = sink.results.pop()
+    check(got == (size * times, digest), f"{times} times {size} bytes to the host: {got}, {digest}; {answer}")
+    vm.shell("rm /tmp/data")
+
+
+def serve(vm, port):
+    """The guest's HTTP server, or where it has none, what nc says, over a forwarded port."""
+    vm.shell("mkdir -p /www; echo 'from the guest' >/www/page; "
+             "((httpd -p 80 -h /www || (while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom the guest\\n' | "
+             "nc -l -p 80; done)) </dev/null >/dev/null 2>&1 &)")
+
+    def fetched():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", timeout=20) as answer:
+                return answer.read() == b"from the guest\n"
+        except OSError:
+            return False
+    vm.wait(fetched, "the guest's page", 60)
+
+
+def pull_cable(vm, name):
+    """set_link: the guest's driver sees it, nothing passes, and then it does again."""
+    vm.monitor(f"set_link {name} off")
+    vm.wait(lambda: "0" in vm.shell("cat /sys/class/net/eth0/carrier"), "the link's end", 60)
+    answer = vm.shell("ping -c 1 -W 1 10.0.2.2")
+    check("100% packet loss" in answer, f"ping without a cable: {answer}")
+    vm.monitor(f"set_link {name} on")
+    vm.wait(lambda: "1" in vm.shell("cat /sys/class/net/eth0/carrier"), "the link", 60)
+    vm.wait(lambda: " 0% packet loss" in vm.shell("ping -c 1 -W 2 10.0.2.2"), "an answer", 60)
+
+
+def start_transfer(vm, web):
+    web.files["/endless"] = (bytes(MIB), 1 << 20)
+    vm.shell(f"(wget -q -O /dev/null http://10.0.2.2:{web.port}/endless </dev/null >/dev/null 2>&1 &)")
+    count = "cat /sys/class/net/eth0/statistics/rx_bytes"
+    start = int(vm.shell(count))
+    vm.wait(lambda: int(vm.shell(count)) > start + MIB, "a transfer under way", 60)
+
+
+def user_network(card, arch="amd64", carrier=True):
+    web, sink = WebServer(), Sink()
+    with guest("-nic", f"user,model={card},id=u,hostfwd=tcp:127.0.0.1:0-:80,hostname=guest", card=card,
+               arch=arch) as vm:
+        vm.connect()
+        vm.load()
+        said = vm.lease()
+        check("lease: 10.0.2.15 router 10.0.2.2 dns 10.0.2.3 name guest" in said, f"lease: {said}")
+        resolve(vm)
+        check(" 0% packet loss" in vm.shell("ping -c 3 -W 2 10.0.2.2"), "ping of the router")
+        copy(vm, web, sink, 8 * MIB)
+        serve(vm, vm.forwarded(80))
+        if carrier:
+            pull_cable(vm, "u")
+        # The driver goes in mid-transfer and comes back.
+        start_transfer(vm, web)
+        vm.load(unload=True)
+        vm.load()
+        vm.lease()
+        check(" 0% packet loss" in vm.shell("ping -c 1 -W 2 10.0.2.2"), "ping after the driver's reload")
+        # The machine is reset in mid-transfer.
+        start_transfer(vm, web)
+        vm.monitor("system_reset")
+        vm.wait(lambda: vm.serial().count("guest: init runs") == 2, "the second start")
+        vm.shell("true")
+        vm.load()
+        vm.lease()
+        copy(vm, web, sink, MIB)
+        check("Call Trace" not in vm.shell("dmesg"), f"kernel log: {vm.shell('dmesg | tail -n 40')}")
+
+
+def test_big():
+    """1 GiB each way; by name only: test_net.py interp big."""
+    web, sink = WebServer(), Sink()
+    with guest("-nic", "user") as vm:
+        vm.connect()
+        vm.load()
+        vm.lease()
+        copy(vm, web, sink, 64 * MIB, 16)
+
+
+# ---- Two guests ----
+
+def two_guests(first, second):
+    with guest("-nic", f"{first},model=e1000") as a, guest("-nic", f"{second},model=e1000") as b:
+        for n, vm in enumerate((a, b), 1):
+            vm.connect()
+            vm.load()
+            vm.shell(f"ip addr add 10.1.1.{n}/24 dev eth0; ip link set eth0 up")
+        a.wait(lambda: " 0% packet loss" in a.shell("ping -c 1 -W 2 10.1.1.2"), "ping between guests", 60)
+        b.shell("(nc -l -p 99 </dev/null | md5sum >/tmp/sum 2>&1 &)")
+        sent = a.shell("head -c 4194304 /dev/urandom >/tmp/file; md5sum </tmp/file; "
+                       "sleep 1; nc 10.1.1.2 99 </tmp/file", 180)
+        b.wait(lambda: sent.split()[0] in b.shell("cat /tmp/sum"), "the copy", 120)
+
+
+def test_listen():
+    path = os.path.join(WORK.name, "port")
+    del path
+    two_guests("socket,listen=127.0.0.1:7701", "socket,connect=127.0.0.1:7701")
+
+
+def test_dgram():
+    a, b = (os.path.join(WORK.name, name) for name in "ab")
+    form = "dgram,local.type=unix,local.path={},remote.type=unix,remote.path={}"
+    two_guests(form.format(a, b), form.format(b, a))
+
+
+# ---- tap: the host's own kernel at the other end ----
+
+def test_tap():
+    if not OWN or not os.path.exists("/dev/net/tun"):
+        raise Skip("no network namespace with /dev/net/tun")
+    need("ip", "iproute2")
+    script = os.path.join(WORK.name, "up")
+    with open(script, "w") as file:
+        file.write("#!/bin/sh\nip addr add 10.2.2.1/24 dev $1\nip link set $1 up\n")
+    os.chmod(script, 0o755)
+    with guest("-nic", f"tap,model=e1000,ifname=vmtest0,script={script},downscript=no") as vm:
+        vm.connect()
+        vm.load()
+        vm.shell("ip addr add 10.2.2.2/24 dev eth0; ip link set eth0 up")
+        vm.wait(lambda: " 0% packet loss" in vm.shell("ping -c 1 -W 2 10.2.2.1"), "ping of the host", 60)
+        web = WebServer("10.2.2.1")
+        data = os.urandom(4 * MIB)
+        web.files["/data"] = (data, 1)
+        answer = vm.shell(f"wget -q -O - http://10.2.2.1:{web.port}/data | md5sum", 120)
+        check(hashlib.md5(data).hexdigest() in answer, f"copy over tap: {answer}")
+
+
+# ---- qemu's card on vmrun's user network, over a stream ----
+
+def test_qemu():
+    qemu = shutil.which("qemu-system-x86_64")
+    need(qemu or "qemu-system-x86_64", "qemu-system-x86")
+    path = os.path.join(WORK.name, "cable")
+    web, sink = WebServer(), Sink()
+    switch = ["-S", "-nic", "none", "-netdev", "user,id=u", "-netdev", "hubport,id=h0,hubid=0,netdev=u",
+              "-netdev", f"stream,id=s,server=on,addr.type=unix,addr.path={path}",
+              "-netdev", "hubport,id=h1,hubid=0,netdev=s"]
+    with Vm("-accel", "interp", "-m", "4", *switch) as vmrun:
+        vmrun.monitor("info network")
+        vmrun.monitor("cont")
+        with NetVm("-accel", "tcg", *direct(), "-netdev",
+                   f"stream,id=s,server=off,addr.type=unix,addr.path={path}", "-device",
+                   "e1000,netdev=s", program=qemu) as vm:
+            vm.connect()
+            vm.load()
+            check("10.0.2.15" in vm.lease(), "lease by a stream")
+            resolve(vm)
+            copy(vm, web, sink, 8 * MIB)
+            check("connected to" in vmrun.monitor("info network"), vmrun.monitor("info network"))
+
+
+TESTS = [("qemu", test_qemu)]
+TESTS += [(card, lambda card=card: user_network(card)) for card in ("e1000", "rtl8139", "ne2k_pci")]
+TESTS += [(card + "-i386", lambda card=card: user_network(card, "i386", card != "ne2k_isa"))
+          for card in ("rtl8139", "ne2k_pci", "ne2k_isa")]
+TESTS += [("listen", test_listen), ("dgram", test_dgram), ("tap", test_tap)]
+if "big" in sys.argv:
+    TESTS.append(("big", test_big))
+run_tests(TESTS)
