@@ -255,6 +255,19 @@ int file_read(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     return bounce_read(file, offset, buf, bytes);
 }
 
+static int write_aligned(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    if (file->align == 1)
+        return file->ops->write(file, offset, buf, bytes);
+    if (!is_aligned(file, offset, buf, bytes))
+        return bounce_write(file, offset, buf, bytes);
+    Track track;
+    track_begin(&file->writing, &track, offset, offset + bytes, false);
+    int ret = file->ops->write(file, offset, buf, bytes);
+    track_end(&file->writing, &track);
+    return ret;
+}
+
 int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     if (!range_ok(offset, bytes))
@@ -264,14 +277,10 @@ int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     if (!bytes)
         return 0;
     file->size = MAX(file->size, offset + bytes);
-    if (file->align == 1)
-        return file->ops->write(file, offset, buf, bytes);
-    if (!is_aligned(file, offset, buf, bytes))
-        return bounce_write(file, offset, buf, bytes);
-    Track track;
-    track_begin(&file->writing, &track, offset, offset + bytes, false);
-    int ret = file->ops->write(file, offset, buf, bytes);
-    track_end(&file->writing, &track);
+    file_event(file, EVENT_PWRITEV);
+    int ret = write_aligned(file, offset, buf, bytes);
+    if (!ret)
+        file_event(file, EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -308,7 +317,10 @@ int file_pwrite(BlkFile *file, uint64_t offset, const void *data, uint64_t bytes
 
 int file_flush(BlkFile *file)
 {
-    return file->readonly ? 0 : file->ops->flush(file);
+    if (file->readonly)
+        return 0;
+    file_event(file, EVENT_FLUSH_TO_DISK);
+    return file->ops->flush(file);
 }
 
 static int write_zeros(BlkFile *file, uint64_t offset, uint64_t bytes)
@@ -340,6 +352,7 @@ int file_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap)
     if (!bytes)
         return 0;
     if (file->ops->zero && !((offset | bytes) & (file->align - 1))) {
+        file_event(file, EVENT_PWRITEV_ZERO);
         Track track;
         track_begin(&file->writing, &track, offset, offset + bytes, false);
         int ret = file->ops->zero(file, offset, bytes, unmap);

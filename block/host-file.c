@@ -348,10 +348,19 @@ const char *host_file_path(const char *name)
     return g_str_has_prefix(name, "file:") ? name + 5 : name;
 }
 
+/* The host file under filters; NULL: there is none. */
+static HostFile *host_under(const BlkFile *file)
+{
+    while (file->below)
+        file = file->below;
+    return file->ops == &host_file_ops ? host(file) : NULL;
+}
+
 bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
 {
+    const HostFile *h = host_under(file);
     struct stat st;
-    if (file->ops != &host_file_ops || fstat(host(file)->fd, &st))
+    if (!h || fstat(h->fd, &st))
         return false;
     *device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
     *inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
@@ -360,18 +369,20 @@ bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
 
 uint64_t host_file_allocated(const BlkFile *file)
 {
+    const HostFile *h = host_under(file);
     struct stat st;
-    if (file->ops != &host_file_ops || fstat(host(file)->fd, &st))
+    if (!h || fstat(h->fd, &st))
         return file->size;
     return (uint64_t)st.st_blocks * 512;
 }
 
 bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error)
 {
-    if (file->ops != &host_file_ops)
+    const HostFile *h = host_under(file);
+    if (!h)
         return true;
-    image_unlock(host(file)->fd);
-    return drop || image_lock(host(file)->fd, file->name, writable, error);
+    image_unlock(h->fd);
+    return drop || image_lock(h->fd, file->name, writable, error);
 }
 
 /* The smallest unit that an O_DIRECT read accepts; the device does not always tell. */

@@ -460,6 +460,10 @@ static bool qcow2_open(BlkNode *node, GError **error)
                   node->mode.l2_cache ? node->mode.l2_cache : L2_CACHE_BYTES);
         meta_init(&q->refcounts, node->file, page,
                   node->mode.refcount_cache ? node->mode.refcount_cache : REFCOUNT_CACHE_BYTES);
+        q->l2.load = EVENT_L2_LOAD;
+        q->l2.update = EVENT_L2_UPDATE;
+        q->refcounts.load = EVENT_REFBLOCK_LOAD;
+        q->refcounts.update = EVENT_REFBLOCK_UPDATE;
         q->pending_free = g_array_new(FALSE, FALSE, sizeof(PendingFree));
         q->l1 = qcow2_read_table(q, q->l1_offset, q->l1_entries, &ret);
         if (!ret)
