@@ -132,9 +132,11 @@ void *block_alloc(size_t bytes)
 
 /* ---- Order among overlapping requests ---- */
 
-static Track *track_find(const Tracker *tracker, uint64_t start, uint64_t end, bool exclusive)
+/* The list is by age, the newest first: whoever came before in conflict, whether it runs or waits
+ * itself, goes first.  So nobody is overtaken for ever. */
+static Track *find_conflict(Track *from, uint64_t start, uint64_t end, bool exclusive)
 {
-    for (Track *t = tracker->first; t; t = t->next)
+    for (Track *t = from; t; t = t->next)
         if (t->start < end && start < t->end && (exclusive || t->exclusive))
             return t;
     return NULL;
@@ -142,18 +144,18 @@ static Track *track_find(const Tracker *tracker, uint64_t start, uint64_t end, b
 
 bool track_busy(const Tracker *tracker, uint64_t start, uint64_t end, bool exclusive)
 {
-    return track_find(tracker, start, end, exclusive);
+    return find_conflict(tracker->first, start, end, exclusive);
 }
 
 void track_begin(Tracker *tracker, Track *t, uint64_t start, uint64_t end, bool exclusive)
 {
     Track *other;
-    while ((other = track_find(tracker, start, end, exclusive)))
-        co_queue_wait(&other->waiting);
     *t = (Track){.start = start, .end = end, .exclusive = exclusive, .next = tracker->first};
     if (t->next)
         t->next->prev = t;
     tracker->first = t;
+    while ((other = find_conflict(t->next, start, end, exclusive)))
+        co_queue_wait(&other->waiting);
 }
 
 void track_end(Tracker *tracker, Track *t)

@@ -165,6 +165,11 @@ int node_read_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
     return read_range(node, offset, buf, bytes, false, EVENT_READ_AIO);
 }
 
+int node_read_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    return read_range(node, offset, buf, bytes, true, EVENT_READ_AIO);
+}
+
 /* ---- Writing into new room ---- */
 
 /* What surrounds the written part of a newly allocated range. */
@@ -320,6 +325,11 @@ static int write_range_exclusive(BlkNode *node, uint64_t offset, IoBuf buf, uint
     return ret;
 }
 
+int node_write_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    return write_range_exclusive(node, offset, buf, bytes);
+}
+
 static void track_clusters(BlkNode *node, Track *track, uint64_t offset, uint64_t bytes,
                            bool exclusive)
 {
@@ -333,7 +343,7 @@ static void touch(BlkNode *node, uint64_t offset, uint64_t bytes)
         node->fmt->touched(node, offset, bytes);
 }
 
-static int node_balance(BlkNode *node)
+int node_balance(BlkNode *node)
 {
     if (node->readonly)
         return -EROFS;

@@ -151,11 +151,12 @@ void *block_alloc(size_t bytes);
 
 typedef struct HostFileMode {
     bool writable;
-    bool direct;   /* O_DIRECT: cache=none, directsync */
-    bool no_flush; /* cache=unsafe */
-    bool native;   /* libaio; needs direct */
-    bool patient;  /* small buffered writes need not be handed to a thread: nothing else waits */
-    bool share;    /* take no locks, whoever writes it: info -U */
+    bool direct;       /* O_DIRECT: cache=none, directsync */
+    bool no_flush;     /* cache=unsafe */
+    bool native;       /* libaio; needs direct */
+    bool native_asked; /* by the person: an error if the host has it not, else the thread pool */
+    bool patient; /* small buffered writes need not be handed to a thread: nothing else waits */
+    bool share;   /* take no locks, whoever writes it: info -U */
 } HostFileMode;
 
 /* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an
