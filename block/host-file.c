@@ -9,10 +9,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "aio.h"
@@ -30,6 +32,7 @@ typedef struct HostFile {
     int fd;
     bool device;
     bool no_flush, patient;
+    bool in_memory; /* tmpfs: nothing waits, though it does not know RWF_NOWAIT */
     bool no_read_nowait, no_write_nowait; /* the file system does not know RWF_NOWAIT */
     bool no_punch, no_zero_range;
     Aio *aio;
@@ -140,11 +143,24 @@ static int host_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     return ret;
 }
 
+static int host_io_inline(HostFile *h, bool write, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    HostIo io = {.file = h, .write = write, .offset = offset};
+    uint64_t n;
+    io.count = iobuf_pieces(buf, bytes, io.iov, MAX_PIECES, &n);
+    if (n != bytes)
+        return -EAGAIN;
+    h->written += write;
+    return host_io_run(&io);
+}
+
 static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
+    if (h->in_memory && h->patient)
+        return host_io_inline(h, false, offset, buf, bytes);
     if (h->no_read_nowait)
         return -EAGAIN;
     int count = iobuf_pieces(buf, bytes, iov, MAX_PIECES, &total);
@@ -156,24 +172,13 @@ static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t 
     return n == (ssize_t)bytes ? 0 : -EAGAIN;
 }
 
-static int host_io_inline(HostFile *h, uint64_t offset, IoBuf buf, uint64_t bytes)
-{
-    HostIo io = {.file = h, .write = true, .offset = offset};
-    uint64_t n;
-    io.count = iobuf_pieces(buf, bytes, io.iov, MAX_PIECES, &n);
-    if (n != bytes)
-        return -EAGAIN;
-    h->written++;
-    return host_io_run(&io);
-}
-
 static int host_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
     if (h->patient && bytes <= PATIENT_BYTES)
-        return host_io_inline(h, offset, buf, bytes);
+        return host_io_inline(h, true, offset, buf, bytes);
     if (h->no_write_nowait)
         return -EAGAIN;
     int count = iobuf_pieces(buf, bytes, iov, MAX_PIECES, &total);
@@ -409,7 +414,9 @@ static bool host_file_inspect(HostFile *h, bool direct, GError **error)
         return fail(error, "'%s' is a directory, not a disk image", file->name);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(error, "'%s' is neither a file nor a block device", file->name);
+    struct statfs fs;
     h->device = S_ISBLK(st.st_mode);
+    h->in_memory = !h->device && !fstatfs(h->fd, &fs) && fs.f_type == TMPFS_MAGIC;
     file->size = (uint64_t)st.st_size;
     file->sparse = !h->device;
     file->align = direct ? probe_alignment(h->fd) : 1;

@@ -263,15 +263,18 @@ static uint64_t walk_host(const Walk *w)
 
 /* How many bytes, from the subcluster at w on, continue it: at least `bytes` if there are so many.
  */
-static uint64_t map_run(Walk w, uint64_t bytes, ExtentKind kind, bool in_place)
+static uint64_t map_run(Walk w, uint64_t bytes, ExtentKind kind, bool placed, bool in_place)
 {
     const Qcow2 *q = w.q;
     uint64_t sub = 1ULL << q->sub_bits, run = sub, host = walk_host(&w);
     for (; run < bytes && walk_next(&w); run += sub) {
         if (qcow2_sub_kind(q, w.entry, w.sub) != kind)
             break;
-        if (kind == EXTENT_DATA &&
-            (walk_host(&w) != host + run || (!w.sub && may_write(q, w.entry.word) != in_place)))
+        if (kind == EXTENT_ZERO && placed != qcow2_has_host(q, w.entry.word))
+            break;
+        if (placed && walk_host(&w) != host + run)
+            break;
+        if (kind == EXTENT_DATA && !w.sub && may_write(q, w.entry.word) != in_place)
             break;
         if (q->subs > 1 && !w.sub && qcow2_entry_fault(q, w.entry))
             break;
@@ -294,15 +297,19 @@ static int map_entries(Qcow2 *q, const MetaPage *page, unsigned index, uint64_t 
         extent->bytes = MIN(bytes, qcow2_cluster_bytes(q) - within);
         return 0;
     }
-    if (kind == EXTENT_DATA) {
-        extent->in_place = may_write(q, w.entry.word);
+    /* Zeros may have room of their own, from preallocation or an earlier write. */
+    bool placed = kind == EXTENT_DATA || (kind == EXTENT_ZERO && qcow2_has_host(q, w.entry.word));
+    if (placed) {
         extent->host = (w.entry.word & ENTRY_OFFSET) + within;
         extent->file = q->data_file;
+    }
+    if (kind == EXTENT_DATA) {
+        extent->in_place = may_write(q, w.entry.word);
         if (q->data_name && !q->data_file)
             return -ENOMEDIUM;
     }
     uint64_t ahead = within & ((1ULL << q->sub_bits) - 1);
-    extent->bytes = MIN(bytes, map_run(w, ahead + bytes, kind, extent->in_place) - ahead);
+    extent->bytes = MIN(bytes, map_run(w, ahead + bytes, kind, placed, extent->in_place) - ahead);
     return 0;
 }
 

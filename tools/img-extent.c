@@ -36,7 +36,7 @@ bool img_extent_is_data(const Extent *e)
 bool img_extent_has_host(const Extent *e)
 {
     if (e->kind == EXTENT_ZERO)
-        return !e->node->fmt->alloc || e->host >= e->node->cluster;
+        return !e->node->fmt->alloc || e->file || e->host >= e->node->cluster;
     return e->kind == EXTENT_DATA;
 }
 
