@@ -253,7 +253,7 @@ static void measure_bitmaps(BlkNode *source, uint64_t size, uint64_t cluster, Me
         directory += align_up(24 + strlen(b->name), 8);
     }
     result->bitmaps += round_up(directory, cluster);
-    result->has_bitmaps = source->fmt->bitmap;
+    result->has_bitmaps = source->fmt == &qcow2_format && qcow2(source)->version >= 3;
 }
 
 bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error)
@@ -276,7 +276,7 @@ bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GEr
         data = size;
     result->fully_allocated = whole_size(size, &shape);
     result->required = result->fully_allocated - size + MIN(data, size);
-    if (source)
+    if (source && shape.version >= 3)
         measure_bitmaps(source, source->size, cluster, result);
     return true;
 }
