@@ -283,7 +283,7 @@ bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GEr
         result->fully_allocated += round_up(luks_spec_payload(&luks), cluster);
     }
     result->required = result->fully_allocated - size + MIN(data, size);
-    if (source)
+    if (source && shape.version >= 3)
         measure_bitmaps(source, source->size, cluster, result);
     return true;
 }

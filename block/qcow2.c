@@ -380,11 +380,6 @@ static bool open_data_file(Qcow2 *q, GError **error)
     return q->data_file || fail_prefix(error, "data file of '%s'", node->name);
 }
 
-static BlkFile *qcow2_other_file(const BlkNode *node, unsigned n)
-{
-    return n ? NULL : qcow2(node)->data_file;
-}
-
 static void qcow2_close(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);
@@ -612,5 +607,4 @@ const BlkFormat qcow2_format = {
     .bitmap_load = qcow2_bitmap_load,
     .bitmap_store = qcow2_bitmap_store,
     .touched = qcow2_touched,
-    .other_file = qcow2_other_file,
 };
