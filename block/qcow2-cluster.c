@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "aes-view.h"
 #include "qcow2.h"
 #include "util/bytes.h"
 
@@ -301,7 +302,7 @@ static int map_entries(Qcow2 *q, const MetaPage *page, unsigned index, uint64_t 
     bool placed = kind == EXTENT_DATA || (kind == EXTENT_ZERO && qcow2_has_host(q, w.entry.word));
     if (placed) {
         extent->host = (w.entry.word & ENTRY_OFFSET) + within;
-        extent->file = q->data_file;
+        extent->file = q->crypt_method == CRYPT_AES ? q->data_file : q->data;
     }
     if (kind == EXTENT_DATA) {
         extent->in_place = may_write(q, w.entry.word);
@@ -313,7 +314,7 @@ static int map_entries(Qcow2 *q, const MetaPage *page, unsigned index, uint64_t 
     return 0;
 }
 
-int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+int qcow2_map_raw(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
 {
     Qcow2 *q = qcow2(node);
     MetaPage *page;
@@ -328,6 +329,17 @@ int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Ex
     ret = map_entries(q, page, index, offset & q->cluster_mask, bytes, extent);
     meta_put(page);
     return ret;
+}
+
+int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+{
+    const Qcow2 *q = qcow2(node);
+    int ret = qcow2_map_raw(node, offset, bytes, flags, extent);
+    if (ret || !q->crypt_method)
+        return ret;
+    if (q->crypt_method == CRYPT_AES)
+        return aes_view_extent(q->data, offset, extent);
+    return q->locked && extent->kind == EXTENT_DATA ? -EACCES : 0;
 }
 
 /* ---- Allocating writes ---- */
@@ -405,12 +417,13 @@ static int take_room(Qcow2 *q, Alloc *alloc)
     uint64_t clusters = (alloc->end - first + q->cluster_mask) >> q->cluster_bits;
     if (q->data_name) {
         alloc->host = alloc->start; /* where other programs expect it, too */
-        alloc->fresh = q->data_file->sparse && first >= q->data_file->size;
+        alloc->fresh = !q->luks && q->data_file->sparse && first >= q->data_file->size;
         return 0;
     }
     int ret = qcow2_alloc_clusters(q, clusters, &alloc->host, &got, &alloc->fresh);
     if (ret)
         return ret;
+    alloc->fresh &= !q->luks; /* zeros in the file are anything for the guest */
     alloc->end = MIN(alloc->end, first + (got << q->cluster_bits));
     alloc->host += alloc->start - first;
     return 0;
@@ -423,11 +436,13 @@ int qcow2_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc)
     unsigned index;
     if (q->data_name && !q->data_file)
         return -ENOMEDIUM;
+    if (q->locked || q->crypt_method == CRYPT_AES)
+        return -EACCES;
     int ret = qcow2_l2_page_own(q, offset, &page, &index);
     if (ret)
         return ret;
     Walk w = walk_begin(q, page, index, offset & q->cluster_mask);
-    *alloc = (Alloc){.start = align_down(offset, 1ULL << q->sub_bits), .file = q->data_file};
+    *alloc = (Alloc){.start = align_down(offset, 1ULL << q->sub_bits), .file = q->data};
     if (is_own_room(&w))
         plan_reuse(w, offset + bytes, alloc);
     else
@@ -488,7 +503,7 @@ int qcow2_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_
     MetaPage *page;
     unsigned index;
     uint64_t host;
-    if (q->data_name)
+    if (q->data_name || q->crypt_method)
         return -ENOTSUP;
     int ret = qcow2_alloc_packed(q, in_bytes, &host);
     if (ret)
