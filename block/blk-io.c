@@ -5,6 +5,9 @@
  * A request that the page cache can serve is done inline, without memory or a coroutine.  Any other
  * runs in a coroutine; one that ends without ever waiting still counts as done at once, so that
  * done() is called only from the loop.
+ *
+ * Requests wait in the drive's queues while it is held (its nodes are being replaced) and while its
+ * limits are reached; reads do not wait for writes.
  */
 #include <errno.h>
 
@@ -13,24 +16,14 @@
 #include "util/log.h"
 #include "util/timer.h"
 
-#define CHUNK_BYTES (4u << 20) /* between two looks whether the request was cancelled */
-
-/* What lives in BlkReq.priv. */
-typedef struct ReqState {
-    BlkReq *prev, *next; /* in blk->requests */
-    int64_t start;
-    int ret;
-    bool submitting; /* blk_submit() has not returned */
-    bool cancelled, finished;
-} ReqState;
-G_STATIC_ASSERT(sizeof(ReqState) <= sizeof(((BlkReq *)0)->priv));
-
-static ReqState *req_state(BlkReq *req)
-{
-    return (ReqState *)req->priv;
-}
+#define SLICE_BYTES (4u << 20) /* between two looks whether the request was cancelled */
 
 /* ---- What a request does ---- */
+
+static bool is_cancelled(BlkReq *req)
+{
+    return __atomic_load_n(&req_state(req)->cancelled, __ATOMIC_RELAXED);
+}
 
 static int write_chunk(Blk *blk, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
@@ -44,9 +37,9 @@ static int transfer(Blk *blk, BlkReq *req)
 {
     IoBuf buf = {req->iov, req->iov_count, 0};
     int ret = 0;
-    for (uint64_t done = 0; done < req->bytes && !ret; buf = iobuf_skip(buf, CHUNK_BYTES)) {
-        uint64_t n = MIN(req->bytes - done, CHUNK_BYTES);
-        if (req_state(req)->cancelled)
+    for (uint64_t done = 0; done < req->bytes && !ret; buf = iobuf_skip(buf, SLICE_BYTES)) {
+        uint64_t n = MIN(req->bytes - done, SLICE_BYTES);
+        if (is_cancelled(req))
             return -ECANCELED;
         ret = req->op == BLK_READ ? node_read(blk->root, req->offset + done, buf, n)
                                   : write_chunk(blk, req->offset + done, buf, n);
@@ -55,7 +48,7 @@ static int transfer(Blk *blk, BlkReq *req)
     return ret;
 }
 
-static int run_request(Blk *blk, BlkReq *req)
+int blk_run(Blk *blk, BlkReq *req)
 {
     int ret = 0;
     switch (req->op) {
@@ -73,9 +66,19 @@ static int run_request(Blk *blk, BlkReq *req)
                                 req->flags & BLK_MAY_UNMAP ? ZERO_MAY_UNMAP : 0);
         break;
     }
-    if (!ret && (!blk->write_cache || (req->flags & BLK_FUA)))
+    if (!ret && req_state(req)->sync)
         ret = node_flush(blk->root);
     return ret;
+}
+
+int blk_run_inline(Blk *blk, BlkReq *req)
+{
+    IoBuf buf = {req->iov, req->iov_count, 0};
+    if (req->op == BLK_READ)
+        return node_read_nowait(blk->root, req->offset, buf, req->bytes);
+    if (req->op == BLK_WRITE && !req_state(req)->sync && blk->detect_zeroes == DETECT_OFF)
+        return node_write_nowait(blk->root, req->offset, buf, req->bytes);
+    return -EAGAIN;
 }
 
 /* ---- Counting ---- */
@@ -118,6 +121,18 @@ static const char *op_name(BlkOp op)
     return names[op];
 }
 
+static bool changes_data(const BlkReq *req)
+{
+    return req->op != BLK_READ && req->op != BLK_FLUSH;
+}
+
+/* A job copies the disk: it has to copy this once more. */
+static void mark_dirty(Blk *blk, const BlkReq *req)
+{
+    if (blk->dirty && changes_data(req))
+        chunks_set(blk->dirty, req->offset, req->bytes);
+}
+
 /* ---- Life of a pending request ---- */
 
 static void req_link(Blk *blk, BlkReq *req)
@@ -140,10 +155,49 @@ static void req_unlink(Blk *blk, BlkReq *req)
         req_state(state->next)->prev = state->prev;
 }
 
+static void leave_flight(Blk *blk)
+{
+    if (!--blk->in_flight)
+        co_queue_wake_all(&blk->idle);
+}
+
+/* Counts and forgets it; done() is the caller's. */
+static void req_over(BlkReq *req, int ret)
+{
+    Blk *blk = req->blk;
+    req_unlink(blk, req);
+    mark_dirty(blk, req);
+    account(blk, req, req_state(req)->start, ret);
+    leave_flight(blk);
+    pthread_cond_broadcast(&blk->finished);
+}
+
+void blk_req_done(BlkReq *req, int ret)
+{
+    req_over(req, ret);
+    req->done(req, ret);
+}
+
 static void req_run(void *opaque)
 {
     BlkReq *req = opaque;
-    req_state(req)->ret = run_request(req->blk, req);
+    req_state(req)->ret = blk_run(req->blk, req);
+    req_state(req)->finished = true;
+}
+
+static int run_in_back(void *opaque)
+{
+    BlkReq *req = opaque;
+    return blk_run(req->blk, req);
+}
+
+/* Somebody wants to see what the write is going to replace. */
+static void req_run_guarded(void *opaque)
+{
+    BlkReq *req = opaque;
+    Blk *blk = req->blk;
+    int ret = blk->before_write ? blk->before_write(blk, req->offset, req->bytes) : 0;
+    req_state(req)->ret = ret ? ret : blk_in_back(blk, run_in_back, req);
     req_state(req)->finished = true;
 }
 
@@ -151,14 +205,73 @@ static void req_run(void *opaque)
 static void req_ended(void *opaque)
 {
     BlkReq *req = opaque;
-    Blk *blk = req->blk;
-    ReqState *state = req_state(req);
-    int ret = state->ret;
-    req_unlink(blk, req);
-    account(blk, req, state->start, ret);
-    pthread_cond_broadcast(&blk->finished);
-    if (!state->submitting)
+    int ret = req_state(req)->ret;
+    bool submitting = req_state(req)->submitting;
+    req_over(req, ret);
+    if (!submitting)
         req->done(req, ret);
+}
+
+/* Starts a request that is linked.  Its result, without done(), or BLK_PENDING. */
+static int req_start(Blk *blk, BlkReq *req)
+{
+    ReqState *state = req_state(req);
+    blk->in_flight++;
+    mark_dirty(blk, req);
+    if (blk->before_write && changes_data(req)) {
+        co_start(blk->front, req_run_guarded, req_ended, req);
+    } else if (blk->back) {
+        blk_back_submit(blk->back, req);
+        return BLK_PENDING;
+    } else {
+        co_start(blk->sched, req_run, req_ended, req);
+    }
+    return state->finished ? state->ret : BLK_PENDING;
+}
+
+/* ---- Queues ---- */
+
+void blk_queue_push(BlkQueue *queue, BlkReq *req)
+{
+    req_state(req)->queued_next = NULL;
+    if (queue->first)
+        req_state(queue->last)->queued_next = req;
+    else
+        queue->first = req;
+    queue->last = req;
+}
+
+BlkReq *blk_queue_pop(BlkQueue *queue)
+{
+    BlkReq *req = queue->first;
+    if (req)
+        queue->first = req_state(req)->queued_next;
+    return req;
+}
+
+static bool is_throttled(const BlkReq *req)
+{
+    return req->op == BLK_READ || req->op == BLK_WRITE || req->op == BLK_WRITE_ZEROES;
+}
+
+static bool is_read(const BlkReq *req)
+{
+    return req->op == BLK_READ;
+}
+
+/* Whether req has to queue.  If not, it is counted against the limits. */
+static bool must_wait(Blk *blk, const BlkReq *req)
+{
+    if (blk->hold || blk->queue[!is_read(req)].first)
+        return true;
+    return blk->group && is_throttled(req) && !blk->draining &&
+           blk_throttle(blk, !is_read(req), req->bytes);
+}
+
+static void end_queued(Blk *blk, BlkReq *req, int ret)
+{
+    blk->in_flight++;
+    blk_req_done(req, ret);
 }
 
 /* Whether a request makes sense; 0 or the errno that it ends with. */
@@ -168,56 +281,137 @@ static int check_request(const Blk *blk, const BlkReq *req)
         return -ENOMEDIUM;
     if (req->op == BLK_FLUSH)
         return 0;
-    if (((req->offset | req->bytes) & (BLK_SECTOR - 1)) || req->offset > blk->root->size ||
-        req->bytes > blk->root->size - req->offset)
+    if (((req->offset | req->bytes) & (BLK_SECTOR - 1)) || req->offset > blk->size ||
+        req->bytes > blk->size - req->offset)
         return -EINVAL;
     return req->op != BLK_READ && blk_readonly(blk) ? -EROFS : 0;
 }
 
-static int run_inline(Blk *blk, BlkReq *req)
+/* The medium may have changed while it waited. */
+static void start_queued(Blk *blk, BlkReq *req)
 {
-    IoBuf buf = {req->iov, req->iov_count, 0};
-    if (req->op == BLK_READ)
-        return node_read_nowait(blk->root, req->offset, buf, req->bytes);
-    if (req->op == BLK_WRITE && blk->write_cache && !(req->flags & BLK_FUA) &&
-        blk->detect_zeroes == DETECT_OFF)
-        return node_write_nowait(blk->root, req->offset, buf, req->bytes);
-    return -EAGAIN;
+    int ret = check_request(blk, req);
+    if (ret) {
+        end_queued(blk, req, ret);
+        return;
+    }
+    req_state(req)->submitting = true;
+    ret = req_start(blk, req);
+    if (ret == BLK_PENDING)
+        req_state(req)->submitting = false;
+    else
+        req->done(req, ret);
+}
+
+bool blk_pump_one(Blk *blk, bool write)
+{
+    BlkReq *req = blk->queue[write].first;
+    if (!req || (blk->hold && !is_cancelled(req)))
+        return false;
+    if (!is_cancelled(req) && blk->group && is_throttled(req) && !blk->draining &&
+        blk_throttle(blk, write, req->bytes))
+        return false;
+    blk_queue_pop(&blk->queue[write]);
+    req_state(req)->queued = false;
+    if (is_cancelled(req))
+        end_queued(blk, req, -ECANCELED);
+    else
+        start_queued(blk, req);
+    return true;
+}
+
+/* Takes cancelled requests out of the middle of a queue. */
+static void reap_cancelled(Blk *blk, bool write)
+{
+    BlkQueue *queue = &blk->queue[write], keep = {NULL, NULL}, drop = {NULL, NULL};
+    BlkReq *req;
+    while ((req = blk_queue_pop(queue)))
+        blk_queue_push(is_cancelled(req) ? &drop : &keep, req);
+    *queue = keep;
+    while ((req = blk_queue_pop(&drop))) {
+        req_state(req)->queued = false;
+        end_queued(blk, req, -ECANCELED);
+    }
+}
+
+static void pump(void *opaque)
+{
+    Blk *blk = opaque;
+    for (int write = 0; write < 2; write++) {
+        reap_cancelled(blk, write);
+        while (blk_pump_one(blk, write))
+            ;
+    }
+}
+
+void blk_io_init(Blk *blk)
+{
+    blk->kick = bh_new(blk->loop, pump, blk);
+}
+
+/* ---- Submitting ---- */
+
+static int submit_slow(Blk *blk, BlkReq *req, bool wait, int64_t start)
+{
+    ReqState *state = req_state(req);
+    state->start = start;
+    req_link(blk, req);
+    if (wait) {
+        state->queued = true;
+        blk_queue_push(&blk->queue[!is_read(req)], req);
+        return BLK_PENDING;
+    }
+    state->submitting = true;
+    int ret = req_start(blk, req);
+    if (ret == BLK_PENDING)
+        state->submitting = false;
+    return ret;
 }
 
 int blk_submit(Blk *blk, BlkReq *req)
 {
     int64_t start = clock_now(VM_CLOCK_HOST);
-    int ret = check_request(blk, req);
+    bool wait = blk->hold;
+    int ret = wait ? -EAGAIN : check_request(blk, req);
     log_printf(LOG_BLOCK, "%s: %s %" G_GUINT64_FORMAT "+%" G_GUINT64_FORMAT "%s", blk->id,
-               op_name(req->op), req->offset, req->bytes, ret ? " refused" : "");
-    if (!ret)
-        ret = run_inline(blk, req);
-    if (ret != -EAGAIN) {
-        account(blk, req, start, ret);
-        return ret;
-    }
-    ReqState *state = req_state(req);
+               op_name(req->op), req->offset, req->bytes, ret && !wait ? " refused" : "");
     req->blk = blk;
-    *state = (ReqState){.start = start, .submitting = true};
-    req_link(blk, req);
-    co_start(blk->sched, req_run, req_ended, req);
-    if (state->finished)
-        return state->ret;
-    state->submitting = false;
-    return BLK_PENDING;
+    *req_state(req) = (ReqState){.sync = !blk->write_cache || (req->flags & BLK_FUA)};
+    if (!ret) {
+        wait = must_wait(blk, req);
+        ret = wait || blk->back || blk->before_write ? -EAGAIN : blk_run_inline(blk, req);
+    }
+    if (ret == -EAGAIN)
+        return submit_slow(blk, req, wait, start);
+    mark_dirty(blk, req);
+    account(blk, req, start, ret);
+    return ret;
 }
 
 void blk_cancel(BlkReq *req)
 {
-    req_state(req)->cancelled = true;
+    __atomic_store_n(&req_state(req)->cancelled, true, __ATOMIC_RELAXED);
+    if (req_state(req)->queued)
+        bh_schedule(req->blk->kick);
 }
 
 /* ---- Waiting ---- */
 
-/* Lets the loop make progress; if another thread runs it, waits for that one to finish a request.
- */
-static void wait_for_progress(Blk *blk)
+void blk_hold(Blk *blk)
+{
+    blk->hold++;
+    while (blk->in_flight)
+        co_queue_wait(&blk->idle);
+}
+
+void blk_release(Blk *blk)
+{
+    if (!--blk->hold)
+        bh_schedule(blk->kick);
+}
+
+/* If another thread runs the loop, waits for that one to finish a request. */
+void blk_wait_for_progress(Blk *blk)
 {
     if (!loop_step(blk->loop, true))
         loop_cond_wait_until(blk->loop, &blk->finished, clock_now(VM_CLOCK_HOST) + NS_PER_MS);
@@ -225,8 +419,13 @@ static void wait_for_progress(Blk *blk)
 
 void blk_drain(Blk *blk)
 {
+    if (!blk->requests)
+        return;
+    blk->draining++;
+    bh_schedule(blk->kick);
     while (blk->requests)
-        wait_for_progress(blk);
+        blk_wait_for_progress(blk);
+    blk->draining--;
 }
 
 static void drain_one(Blk *blk, void *opaque)
@@ -259,8 +458,11 @@ static int submit_and_wait(Blk *blk, BlkReq *req)
     int ret = blk_submit(blk, req);
     if (ret != BLK_PENDING)
         return ret;
+    blk->draining++;
+    bh_schedule(blk->kick);
     while (!call.done)
-        wait_for_progress(blk);
+        blk_wait_for_progress(blk);
+    blk->draining--;
     return call.ret;
 }
 
@@ -282,6 +484,38 @@ int blk_flush(Blk *blk)
 {
     BlkReq req = {.op = BLK_FLUSH};
     return submit_and_wait(blk, &req);
+}
+
+typedef struct Settling {
+    BlkReq req;
+    char *id;
+} Settling;
+
+static void settled(BlkReq *req, int ret)
+{
+    Settling *s = req->opaque;
+    if (ret)
+        report_error("%s: cannot flush the image: %s", s->id, g_strerror(-ret));
+    g_free(s->id);
+    g_free(s);
+}
+
+/* The flush queues behind what the guest wrote. */
+static void settle_one(Blk *blk, void *opaque)
+{
+    if (!blk->root)
+        return;
+    Settling *s = g_new0(Settling, 1);
+    s->req = (BlkReq){.op = BLK_FLUSH, .done = settled, .opaque = s};
+    s->id = g_strdup(blk->id);
+    int ret = blk_submit(blk, &s->req);
+    if (ret != BLK_PENDING)
+        settled(&s->req, ret);
+}
+
+void blk_settle_all(void)
+{
+    blk_foreach(settle_one, NULL);
 }
 
 static void flush_one(Blk *blk, void *opaque)

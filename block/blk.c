@@ -5,109 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "blk-job.h"
+#include "block/blkdebug.h"
 #include "util/error.h"
 #include "util/log.h"
 
 GPtrArray *blk_all;
-
-/* Keys that belong to the board, which has served them. */
-#define BOARD_KEYS "if", "index", "bus", "unit"
-static const char *const known_keys[] = {"file",
-                                         "format",
-                                         "driver",
-                                         "id",
-                                         "media",
-                                         "readonly",
-                                         "read-only",
-                                         "snapshot",
-                                         "cache",
-                                         "aio",
-                                         "discard",
-                                         "detect-zeroes",
-                                         "werror",
-                                         "rerror",
-                                         "backing",
-                                         "backing.file",
-                                         "backing.file.filename",
-                                         "backing.driver",
-                                         "l2-cache-size",
-                                         "refcount-cache-size",
-                                         "key-secret",
-                                         "encrypt.key-secret",
-                                         BOARD_KEYS,
-                                         NULL};
-static const char *const media_words[] = {"disk", "cdrom", "floppy", NULL};
-static const char *const cache_words[] = {"writeback",  "none",   "writethrough",
-                                          "directsync", "unsafe", NULL};
-static const char *const aio_words[] = {"threads", "native", NULL};
-static const char *const discard_words[] = {"ignore", "off", "unmap", "on", NULL};
-static const char *const detect_words[] = {"off", "on", "unmap", NULL};
-static const char *const error_words[] = {"report", "ignore", "stop", "enospc", NULL};
-
-static bool check_keys(const Options *opts, GError **error)
-{
-    const char *key, *value;
-    for (unsigned i = 0; options_nth(opts, i, &key, &value); i++) {
-        if (g_strv_contains(known_keys, key))
-            continue;
-        const char *near = nearest_word(key, known_keys);
-        return fail(error, "%s: unknown key '%s'%s%s%s", options_where(opts), key,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    return true;
-}
-
-/* Reads all that does not concern one medium. */
-static bool read_options(Blk *blk, const Options *opts, GError **error)
-{
-    unsigned media = MEDIA_DISK, cache = 0, aio = 0, discard = 0, detect = DETECT_OFF;
-    unsigned on_write = ON_ERROR_ENOSPC, on_read = ON_ERROR_REPORT;
-    if (!check_keys(opts, error) || !options_get_enum(opts, "media", media_words, &media, error) ||
-        !options_get_enum(opts, "cache", cache_words, &cache, error) ||
-        !options_get_enum(opts, "aio", aio_words, &aio, error) ||
-        !options_get_enum(opts, "discard", discard_words, &discard, error) ||
-        !options_get_enum(opts, "detect-zeroes", detect_words, &detect, error) ||
-        !options_get_enum(opts, "werror", error_words, &on_write, error) ||
-        !options_get_enum(opts, "rerror", error_words, &on_read, error) ||
-        !options_get_bool(opts, "readonly", &blk->readonly, error) ||
-        !options_get_bool(opts, "read-only", &blk->readonly, error) ||
-        !options_get_bool(opts, "snapshot", &blk->snapshot, error))
-        return false;
-    if (on_read == ON_ERROR_ENOSPC)
-        return fail(error, "%s: rerror=enospc makes no sense: reading takes no space",
-                    options_where(opts));
-    blk->media = (BlkMedia)media;
-    blk->readonly |= media == MEDIA_CDROM;
-    blk->snapshot &= !blk->readonly;
-    blk->direct = cache == 1 || cache == 3;
-    blk->write_cache = cache != 2 && cache != 3;
-    blk->no_flush = cache == 4;
-    blk->native = aio == 1;
-    blk->discard = discard >= 2;
-    blk->detect_zeroes = (BlkDetectZeroes)detect;
-    blk->write_error = (BlkOnError)on_write;
-    blk->read_error = (BlkOnError)on_read;
-    if (blk->native && !blk->direct)
-        return fail(error, "%s: aio=native needs cache=none or cache=directsync",
-                    options_where(opts));
-    if (detect == DETECT_UNMAP && !blk->discard)
-        return fail(error, "%s: detect-zeroes=unmap needs discard=unmap", options_where(opts));
-    return true;
-}
-
-static bool read_overrides(const Options *opts, NodeMode *mode, GError **error)
-{
-    static const char *const backing_keys[] = {"backing", "backing.file", "backing.file.filename"};
-    for (size_t i = 0; i < G_N_ELEMENTS(backing_keys); i++)
-        if (options_has(opts, backing_keys[i]))
-            mode->backing = options_get(opts, backing_keys[i]);
-    mode->backing_format = options_get(opts, "backing.driver");
-    mode->key_secret = options_get(opts, "key-secret");
-    if (!mode->key_secret)
-        mode->key_secret = options_get(opts, "encrypt.key-secret");
-    return options_get_size(opts, "l2-cache-size", &mode->l2_cache, error) &&
-           options_get_size(opts, "refcount-cache-size", &mode->refcount_cache, error);
-}
 
 /* ---- Media ---- */
 
@@ -133,15 +36,17 @@ static BlkNode *add_overlay(Blk *blk, BlkNode *image, GError **error)
     return overlay;
 }
 
-BlkNode *blk_open_medium(Blk *blk, const char *file, const char *format, bool readonly,
-                         const NodeMode *overrides, GError **error)
+static BlkNode *open_medium(Blk *blk, const char *file, const char *format, bool readonly,
+                            const NodeMode *overrides, GError **error)
 {
     NodeMode mode = *overrides;
     GError *reason = NULL;
     mode.file = (HostFileMode){.writable = !readonly && !blk->snapshot,
                                .direct = blk->direct,
                                .no_flush = blk->no_flush,
-                               .native = blk->native};
+                               .native = blk->native,
+                               .native_asked = blk->native_asked,
+                               .share = blk->share};
     mode.discard = blk->discard;
     BlkNode *node = node_open(blk->sched, file, format, &mode, &reason);
     if (!node) {
@@ -156,15 +61,49 @@ BlkNode *blk_open_medium(Blk *blk, const char *file, const char *format, bool re
     return blk->snapshot && !readonly ? add_overlay(blk, node, error) : node;
 }
 
+typedef struct MediumCall {
+    Blk *blk;
+    const char *file, *format;
+    bool readonly;
+    const NodeMode *overrides;
+    GError **error;
+    BlkNode *node;
+} MediumCall;
+
+static int open_in_back(void *opaque)
+{
+    MediumCall *c = opaque;
+    c->node = open_medium(c->blk, c->file, c->format, c->readonly, c->overrides, c->error);
+    return 0;
+}
+
+BlkNode *blk_open_medium(Blk *blk, const char *file, const char *format, bool readonly,
+                         const NodeMode *overrides, GError **error)
+{
+    MediumCall call = {blk, file, format, readonly, overrides, error, NULL};
+    blk_in_back(blk, open_in_back, &call);
+    return call.node;
+}
+
+static int close_in_back(void *opaque)
+{
+    return node_close(opaque);
+}
+
+void blk_set_root(Blk *blk, BlkNode *root)
+{
+    blk->root = root;
+    blk->size = root ? root->size : 0;
+}
+
 void blk_remove_medium(Blk *blk)
 {
-    blk_drain(blk);
     BlkNode *root = blk->root;
     if (!root)
         return;
     g_autofree char *name = g_strdup(blk_file_name(blk));
-    blk->root = NULL;
-    int ret = node_close(root);
+    blk_set_root(blk, NULL);
+    int ret = blk_in_back(blk, close_in_back, root);
     if (ret)
         report_error("%s: '%s' could not be written completely: %s", blk->id, name,
                      g_strerror(-ret));
@@ -185,9 +124,15 @@ static char *make_id(const Options *opts)
     }
 }
 
-static void blk_free(Blk *blk)
+void blk_free(Blk *blk)
 {
-    co_sched_free(blk->sched);
+    blk_leave_group(blk);
+    if (blk->back) {
+        blk_back_free(blk->back);
+        co_sched_free(blk->sched);
+    }
+    co_sched_free(blk->front);
+    bh_free(blk->kick);
     pthread_cond_destroy(&blk->finished);
     g_free(blk->dev_name);
     g_free(blk->id);
@@ -206,10 +151,35 @@ static bool open_first_medium(Blk *blk, const Options *opts, GError **error)
             return true;
         return fail(error, "%s: drive '%s' needs file=IMAGE", options_where(opts), blk->id);
     }
-    if (!read_overrides(opts, &overrides, error))
+    if (!blk_read_overrides(opts, &overrides, error))
         return false;
-    blk->root = blk_open_medium(blk, file, format, blk->readonly, &overrides, error);
+    blk_set_root(blk, blk_open_medium(blk, file, format, blk->readonly, &overrides, error));
     return blk->root;
+}
+
+/* Where its nodes are going to live. */
+static bool choose_thread(Blk *blk, const Options *opts, GError **error)
+{
+    const char *id = options_get(opts, "iothread");
+    IoThread *thread = id ? iothread_find(id, error) : NULL;
+    if (id && !thread)
+        return fail_prefix(error, "%s", options_where(opts));
+    if (thread) {
+        blk->sched = co_sched_new(iothread_loop(thread));
+        blk->back = blk_back_new(blk, thread);
+    }
+    return true;
+}
+
+static bool open_all(Blk *blk, const Options *opts, GError **error)
+{
+    BlkLimits limits = {0};
+    const char *group = NULL;
+    if (blk_find(blk->id))
+        return fail(error, "%s: there is a drive '%s' already", options_where(opts), blk->id);
+    return blk_read_options(blk, opts, error) && blk_read_limits(opts, &limits, &group, error) &&
+           choose_thread(blk, opts, error) && open_first_medium(blk, opts, error) &&
+           blk_set_limits(blk, &limits, group, error);
 }
 
 Blk *blk_open(const Options *opts, GError **error)
@@ -217,11 +187,10 @@ Blk *blk_open(const Options *opts, GError **error)
     Blk *blk = g_new0(Blk, 1);
     blk->id = make_id(opts);
     blk->loop = loop_main();
-    blk->sched = co_sched_new(blk->loop);
+    blk->front = blk->sched = co_sched_new(blk->loop);
     pthread_cond_init(&blk->finished, NULL);
-    bool ok = !blk_find(blk->id) ||
-              fail(error, "%s: there is a drive '%s' already", options_where(opts), blk->id);
-    if (!ok || !read_options(blk, opts, error) || !open_first_medium(blk, opts, error)) {
+    blk_io_init(blk);
+    if (!open_all(blk, opts, error)) {
         blk_free(blk);
         return NULL;
     }
@@ -231,12 +200,22 @@ Blk *blk_open(const Options *opts, GError **error)
     return blk;
 }
 
+void blk_unlist(Blk *blk)
+{
+    blk->deleted = true;
+    g_ptr_array_remove(blk_all, blk);
+}
+
 void blk_close(Blk *blk)
 {
     if (!blk)
         return;
+    blk_job_cancel_now(blk);
+    while (blk->busy)
+        blk_wait_for_progress(blk);
+    blk_drain(blk);
     blk_remove_medium(blk);
-    g_ptr_array_remove(blk_all, blk);
+    blk_unlist(blk);
     blk_free(blk);
 }
 
@@ -302,7 +281,7 @@ const char *blk_format_name(const Blk *blk)
 
 uint64_t blk_size(const Blk *blk)
 {
-    return blk->root ? blk->root->size : 0;
+    return blk->size;
 }
 
 bool blk_readonly(const Blk *blk)
@@ -340,6 +319,11 @@ EventLoop *blk_loop(const Blk *blk)
     return blk->loop;
 }
 
+IoThread *blk_iothread(const Blk *blk)
+{
+    return blk->back ? blk_back_thread(blk->back) : NULL;
+}
+
 const BlkStats *blk_stats(const Blk *blk)
 {
     return &blk->stats;
@@ -362,4 +346,25 @@ static BlkErrorAction action_of(BlkOnError on, int error)
 BlkErrorAction blk_error_action(const Blk *blk, bool write, int error)
 {
     return action_of(write ? blk->write_error : blk->read_error, error);
+}
+
+void blk_error_stopped(Blk *blk, int error)
+{
+    blk->io_error = error;
+}
+
+void blk_error_resumed(Blk *blk)
+{
+    blk->io_error = 0;
+}
+
+bool blk_inject(Blk *blk, const char *kind, const Options *rule, GError **error)
+{
+    if (!blk->root)
+        return fail(error, "drive '%s' has no medium", blk->id);
+    BlkFile *file = blk_image(blk)->file;
+    if (kind)
+        return blkdebug_add_rule(file, kind, rule, error);
+    blkdebug_clear(file);
+    return true;
 }

@@ -132,9 +132,11 @@ void *block_alloc(size_t bytes)
 
 /* ---- Order among overlapping requests ---- */
 
-static Track *track_find(const Tracker *tracker, uint64_t start, uint64_t end, bool exclusive)
+/* The list is by age, the newest first: whoever came before in conflict, whether it runs or waits
+ * itself, goes first.  So nobody is overtaken for ever. */
+static Track *find_conflict(Track *from, uint64_t start, uint64_t end, bool exclusive)
 {
-    for (Track *t = tracker->first; t; t = t->next)
+    for (Track *t = from; t; t = t->next)
         if (t->start < end && start < t->end && (exclusive || t->exclusive))
             return t;
     return NULL;
@@ -142,18 +144,18 @@ static Track *track_find(const Tracker *tracker, uint64_t start, uint64_t end, b
 
 bool track_busy(const Tracker *tracker, uint64_t start, uint64_t end, bool exclusive)
 {
-    return track_find(tracker, start, end, exclusive);
+    return find_conflict(tracker->first, start, end, exclusive);
 }
 
 void track_begin(Tracker *tracker, Track *t, uint64_t start, uint64_t end, bool exclusive)
 {
     Track *other;
-    while ((other = track_find(tracker, start, end, exclusive)))
-        co_queue_wait(&other->waiting);
     *t = (Track){.start = start, .end = end, .exclusive = exclusive, .next = tracker->first};
     if (t->next)
         t->next->prev = t;
     tracker->first = t;
+    while ((other = find_conflict(t->next, start, end, exclusive)))
+        co_queue_wait(&other->waiting);
 }
 
 void track_end(Tracker *tracker, Track *t)
@@ -255,6 +257,19 @@ int file_read(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     return bounce_read(file, offset, buf, bytes);
 }
 
+static int write_aligned(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    if (file->align == 1)
+        return file->ops->write(file, offset, buf, bytes);
+    if (!is_aligned(file, offset, buf, bytes))
+        return bounce_write(file, offset, buf, bytes);
+    Track track;
+    track_begin(&file->writing, &track, offset, offset + bytes, false);
+    int ret = file->ops->write(file, offset, buf, bytes);
+    track_end(&file->writing, &track);
+    return ret;
+}
+
 int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     if (!range_ok(offset, bytes))
@@ -264,14 +279,10 @@ int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     if (!bytes)
         return 0;
     file->size = MAX(file->size, offset + bytes);
-    if (file->align == 1)
-        return file->ops->write(file, offset, buf, bytes);
-    if (!is_aligned(file, offset, buf, bytes))
-        return bounce_write(file, offset, buf, bytes);
-    Track track;
-    track_begin(&file->writing, &track, offset, offset + bytes, false);
-    int ret = file->ops->write(file, offset, buf, bytes);
-    track_end(&file->writing, &track);
+    file_event(file, EVENT_PWRITEV);
+    int ret = write_aligned(file, offset, buf, bytes);
+    if (!ret)
+        file_event(file, EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -308,7 +319,10 @@ int file_pwrite(BlkFile *file, uint64_t offset, const void *data, uint64_t bytes
 
 int file_flush(BlkFile *file)
 {
-    return file->readonly ? 0 : file->ops->flush(file);
+    if (file->readonly)
+        return 0;
+    file_event(file, EVENT_FLUSH_TO_DISK);
+    return file->ops->flush(file);
 }
 
 static int write_zeros(BlkFile *file, uint64_t offset, uint64_t bytes)
@@ -340,6 +354,7 @@ int file_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap)
     if (!bytes)
         return 0;
     if (file->ops->zero && !((offset | bytes) & (file->align - 1))) {
+        file_event(file, EVENT_PWRITEV_ZERO);
         Track track;
         track_begin(&file->writing, &track, offset, offset + bytes, false);
         int ret = file->ops->zero(file, offset, bytes, unmap);

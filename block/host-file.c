@@ -9,10 +9,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "aio.h"
@@ -30,6 +32,7 @@ typedef struct HostFile {
     int fd;
     bool device;
     bool no_flush, patient;
+    bool in_memory; /* tmpfs: nothing waits, though it does not know RWF_NOWAIT */
     bool no_read_nowait, no_write_nowait; /* the file system does not know RWF_NOWAIT */
     bool no_punch, no_zero_range;
     Aio *aio;
@@ -140,11 +143,24 @@ static int host_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     return ret;
 }
 
+static int host_io_inline(HostFile *h, bool write, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    HostIo io = {.file = h, .write = write, .offset = offset};
+    uint64_t n;
+    io.count = iobuf_pieces(buf, bytes, io.iov, MAX_PIECES, &n);
+    if (n != bytes)
+        return -EAGAIN;
+    h->written += write;
+    return host_io_run(&io);
+}
+
 static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
+    if (h->in_memory && h->patient)
+        return host_io_inline(h, false, offset, buf, bytes);
     if (h->no_read_nowait)
         return -EAGAIN;
     int count = iobuf_pieces(buf, bytes, iov, MAX_PIECES, &total);
@@ -156,24 +172,13 @@ static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t 
     return n == (ssize_t)bytes ? 0 : -EAGAIN;
 }
 
-static int host_io_inline(HostFile *h, uint64_t offset, IoBuf buf, uint64_t bytes)
-{
-    HostIo io = {.file = h, .write = true, .offset = offset};
-    uint64_t n;
-    io.count = iobuf_pieces(buf, bytes, io.iov, MAX_PIECES, &n);
-    if (n != bytes)
-        return -EAGAIN;
-    h->written++;
-    return host_io_run(&io);
-}
-
 static int host_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
     if (h->patient && bytes <= PATIENT_BYTES)
-        return host_io_inline(h, offset, buf, bytes);
+        return host_io_inline(h, true, offset, buf, bytes);
     if (h->no_write_nowait)
         return -EAGAIN;
     int count = iobuf_pieces(buf, bytes, iov, MAX_PIECES, &total);
@@ -348,10 +353,19 @@ const char *host_file_path(const char *name)
     return g_str_has_prefix(name, "file:") ? name + 5 : name;
 }
 
+/* The host file under filters; NULL: there is none. */
+static HostFile *host_under(const BlkFile *file)
+{
+    while (file->below)
+        file = file->below;
+    return file->ops == &host_file_ops ? host(file) : NULL;
+}
+
 bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
 {
+    const HostFile *h = host_under(file);
     struct stat st;
-    if (file->ops != &host_file_ops || fstat(host(file)->fd, &st))
+    if (!h || fstat(h->fd, &st))
         return false;
     *device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
     *inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
@@ -360,18 +374,20 @@ bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
 
 uint64_t host_file_allocated(const BlkFile *file)
 {
+    const HostFile *h = host_under(file);
     struct stat st;
-    if (file->ops != &host_file_ops || fstat(host(file)->fd, &st))
+    if (!h || fstat(h->fd, &st))
         return file->size;
     return (uint64_t)st.st_blocks * 512;
 }
 
 bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error)
 {
-    if (file->ops != &host_file_ops)
+    const HostFile *h = host_under(file);
+    if (!h)
         return true;
-    image_unlock(host(file)->fd);
-    return drop || image_lock(host(file)->fd, file->name, writable, error);
+    image_unlock(h->fd);
+    return drop || image_lock(h->fd, file->name, writable, error);
 }
 
 /* The smallest unit that an O_DIRECT read accepts; the device does not always tell. */
@@ -398,7 +414,9 @@ static bool host_file_inspect(HostFile *h, bool direct, GError **error)
         return fail(error, "'%s' is a directory, not a disk image", file->name);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(error, "'%s' is neither a file nor a block device", file->name);
+    struct statfs fs;
     h->device = S_ISBLK(st.st_mode);
+    h->in_memory = !h->device && !fstatfs(h->fd, &fs) && fs.f_type == TMPFS_MAGIC;
     file->size = (uint64_t)st.st_size;
     file->sparse = !h->device;
     file->align = direct ? probe_alignment(h->fd) : 1;
@@ -452,8 +470,8 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     bool ok = host_file_inspect(h, mode.direct, error) &&
               (mode.share || image_lock(fd, path, mode.writable, error));
     if (ok && mode.native) {
-        h->aio = aio_new(co_sched_loop(sched), error);
-        ok = h->aio;
+        h->aio = aio_new(co_sched_loop(sched), mode.native_asked ? error : NULL);
+        ok = h->aio || !mode.native_asked;
     }
     if (ok)
         return &h->base;

@@ -87,6 +87,7 @@ static int expand(const Extent *e)
     Expansion x = {.node = node, .in_bytes = e->host_bytes};
     void *in = block_alloc(e->host_bytes);
     x.in = in;
+    file_event(node->file, EVENT_READ_COMPRESSED);
     x.out = block_alloc(node->cluster);
     int ret = in && x.out ? file_pread(extent_file(e), e->host, in, e->host_bytes) : -ENOMEM;
     if (!ret)
@@ -104,12 +105,13 @@ static int expand(const Extent *e)
 
 /* ---- Reading ---- */
 
-static int read_extent(const Extent *e, IoBuf buf, uint64_t bytes, bool wait)
+static int read_extent(const Extent *e, IoBuf buf, uint64_t bytes, bool wait, BlkEvent event)
 {
     const uint8_t *data;
     int ret;
     switch (e->kind) {
     case EXTENT_DATA:
+        file_event(e->node->file, event);
         ret = file_read_nowait(extent_file(e), e->host, buf, bytes);
         return ret == -EAGAIN && wait ? file_read(extent_file(e), e->host, buf, bytes) : ret;
     case EXTENT_COMPRESSED:
@@ -130,7 +132,8 @@ static int read_extent(const Extent *e, IoBuf buf, uint64_t bytes, bool wait)
     }
 }
 
-static int read_range(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes, bool wait)
+static int read_range(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes, bool wait,
+                      BlkEvent event)
 {
     int ret = 0;
     while (bytes && !ret) {
@@ -138,7 +141,9 @@ static int read_range(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes,
         ret = node_resolve(node, offset, bytes, wait ? 0 : MAP_NOWAIT, &e);
         if (ret)
             break;
-        ret = read_extent(&e, buf, e.bytes, wait);
+        ret =
+            read_extent(&e, buf, e.bytes, wait,
+                        event == EVENT_READ_AIO && e.node != node ? EVENT_READ_BACKING_AIO : event);
         buf = iobuf_skip(buf, e.bytes);
         offset += e.bytes;
         bytes -= e.bytes;
@@ -150,14 +155,19 @@ int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     Track track;
     track_begin(&node->requests, &track, offset, offset + bytes, false);
-    int ret = read_range(node, offset, buf, bytes, true);
+    int ret = read_range(node, offset, buf, bytes, true, EVENT_READ_AIO);
     track_end(&node->requests, &track);
     return ret;
 }
 
 int node_read_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
-    return read_range(node, offset, buf, bytes, false);
+    return read_range(node, offset, buf, bytes, false, EVENT_READ_AIO);
+}
+
+int node_read_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    return read_range(node, offset, buf, bytes, true, EVENT_READ_AIO);
 }
 
 /* ---- Writing into new room ---- */
@@ -192,7 +202,7 @@ static int border_load(BlkNode *node, Border *b)
     uint64_t inside = b->offset < node->size ? MIN(b->bytes, node->size - b->offset) : 0;
     struct iovec iov = {b->copy, b->bytes};
     memset(b->copy + inside, 0, b->bytes - inside);
-    return read_range(node, b->offset, (IoBuf){&iov, 1, 0}, inside, true);
+    return read_range(node, b->offset, (IoBuf){&iov, 1, 0}, inside, true, EVENT_COW_READ);
 }
 
 static BlkFile *alloc_file(const BlkNode *node, const Alloc *alloc)
@@ -234,6 +244,7 @@ static int write_joined(BlkNode *node, const Alloc *alloc, const Border *head, c
             uint64_t length = 0;
             for (int i = 0; i < count; i++)
                 length += iov[i].iov_len;
+            file_event(node->file, length > bytes ? EVENT_COW_WRITE : EVENT_WRITE_AIO);
             ret = file_write(alloc_file(node, alloc), host, (IoBuf){iov, count, 0}, length);
         }
     }
@@ -262,6 +273,7 @@ static int write_allocating(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t 
                             uint64_t *done)
 {
     Alloc alloc = {0};
+    file_event(node->file, EVENT_CLUSTER_ALLOC);
     int ret = node->fmt->alloc(node, offset, bytes, &alloc);
     if (ret)
         return ret;
@@ -283,6 +295,7 @@ static int write_in_place(BlkNode *node, uint64_t *offset, IoBuf *buf, uint64_t 
             return ret;
         if (e.kind != EXTENT_DATA || !e.in_place)
             return 0;
+        file_event(node->file, EVENT_WRITE_AIO);
         e.node = node;
         ret = file_write_nowait(extent_file(&e), e.host, *buf, e.bytes);
         if (ret == -EAGAIN && !map_flags)
@@ -312,6 +325,11 @@ static int write_range_exclusive(BlkNode *node, uint64_t offset, IoBuf buf, uint
     return ret;
 }
 
+int node_write_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
+{
+    return write_range_exclusive(node, offset, buf, bytes);
+}
+
 static void track_clusters(BlkNode *node, Track *track, uint64_t offset, uint64_t bytes,
                            bool exclusive)
 {
@@ -325,7 +343,7 @@ static void touch(BlkNode *node, uint64_t offset, uint64_t bytes)
         node->fmt->touched(node, offset, bytes);
 }
 
-static int node_balance(BlkNode *node)
+int node_balance(BlkNode *node)
 {
     if (node->readonly)
         return -EROFS;
@@ -498,6 +516,7 @@ int node_flush(BlkNode *node)
 {
     if (node->readonly)
         return 0;
+    file_event(node->file, EVENT_FLUSH_TO_OS);
     return node->fmt->flush ? node->fmt->flush(node) : file_flush(node->file);
 }
 
@@ -534,6 +553,7 @@ int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t
         return ret;
     touch(node, offset, MIN(node->cluster, node->size - offset));
     track_clusters(node, &track, offset, node->cluster, true);
+    file_event(node->file, EVENT_WRITE_COMPRESSED);
     ret = node->fmt->write_compressed(node, offset, in, in_bytes);
     track_end(&node->requests, &track);
     return ret;

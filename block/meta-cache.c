@@ -131,6 +131,7 @@ int meta_get(MetaCache *cache, uint64_t offset, MetaPage **out)
         return -ENOMEM;
     page->loading = true;
     page->pins = 1;
+    file_event(cache->file, cache->load);
     int ret = file_pread(cache->file, offset, page->data, cache->page_bytes);
     page->loading = false;
     co_queue_wake_all(&page->waiting);
@@ -230,6 +231,7 @@ int meta_write(BlkFile *file, const GArray *writes)
     int ret = 0;
     for (unsigned i = 0; i < writes->len && !ret; i++) {
         const MetaWrite *write = &g_array_index(writes, MetaWrite, i);
+        file_event(file, write->page ? write->page->cache->update : EVENT_L1_UPDATE);
         ret = file_pwrite(file, write->offset, write->copy, write->bytes);
     }
     return ret;

@@ -27,7 +27,8 @@ typedef struct MetaPage {
 
 struct MetaCache {
     BlkFile *file;
-    unsigned page_bytes; /* a power of two */
+    unsigned page_bytes;   /* a power of two */
+    BlkEvent load, update; /* for fault injection; may be set after meta_init() */
     unsigned max_pages;
     GHashTable *pages; /* offset -> MetaPage */
     MetaPage *newest, *oldest;

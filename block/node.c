@@ -87,7 +87,7 @@ static bool check_name(const char *name, GError **error)
 {
     if (!*name)
         return fail(error, "the image's file name is empty");
-    if (g_str_has_prefix(name, "file:"))
+    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, "blkdebug:"))
         return true;
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (!length || name[length] != ':')
@@ -182,7 +182,7 @@ static BlkNode *open_in_chain(CoSched *sched, const char *name, const char *form
     BlkFile *file = NULL;
     if (above) {
         HostFileMode look = {.share = true};
-        file = host_file_open(sched, name, look, error);
+        file = image_file_open(sched, name, look, error);
         if (!file)
             return NULL;
         bool ring = is_ring(file, above);
@@ -192,7 +192,7 @@ static BlkNode *open_in_chain(CoSched *sched, const char *name, const char *form
             return NULL;
         }
     }
-    file = host_file_open(sched, name, file_mode, error);
+    file = image_file_open(sched, name, file_mode, error);
     return file ? open_file_in_chain(file, format, mode, above, error) : NULL;
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "aes-view.h"
 #include "formats.h"
 #include "meta-cache.h"
 #include "util/bytes.h"
@@ -31,12 +32,16 @@ typedef struct Qcow {
     uint64_t end; /* where the next table or cluster may lie */
     MetaCache l2;
     CoMutex table_lock, commit_lock;
+    bool encrypted;
+    BlkFile *plain; /* what decrypts; NULL: not encrypted, or locked */
 } Qcow;
 
 static Qcow *qcow(const BlkNode *node)
 {
     return (Qcow *)(uintptr_t)node;
 }
+
+static int map_stored(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *e);
 
 /* ---- Opening ---- */
 
@@ -69,9 +74,9 @@ static bool read_header(Qcow *q, const uint8_t *h, GError **error)
     if (q->l2_bits < 6 || q->l2_bits > 13)
         return fail(error, "'%s': L2 tables of 2^%u entries; 2^6 to 2^13 are right", name,
                     q->l2_bits);
-    if (crypt)
-        return fail(error, "'%s' is encrypted (%s), which is not supported here", name,
-                    crypt == 1 ? "AES" : "unknown method");
+    if (crypt > 1)
+        return fail(error, "'%s' is encrypted in an unknown way (method %u)", name, crypt);
+    q->encrypted = crypt;
     unsigned reach = q->cluster_bits + q->l2_bits;
     if (q->base.size < 1 || q->base.size >> reach >= MAX_L1_ENTRIES)
         return fail(error, "'%s' claims to be %" PRIu64 " bytes large", name, q->base.size);
@@ -96,6 +101,8 @@ static bool read_l1(Qcow *q, GError **error)
 
 static void qcow_close(BlkNode *node)
 {
+    if (qcow(node)->plain)
+        file_close(qcow(node)->plain);
     meta_fini(&qcow(node)->l2);
     g_free(qcow(node)->l1);
 }
@@ -109,7 +116,11 @@ static bool qcow_open(BlkNode *node, GError **error)
     int ret = file_pread(node->file, 0, h, sizeof(h));
     if (ret)
         return fail_errno(error, -ret, "cannot read '%s'", node->name);
-    if (!read_header(q, h, error) || !read_l1(q, error)) {
+    if (!read_header(q, h, error) ||
+        (q->encrypted && !aes_view_open(node, map_stored, &q->plain, error)) ||
+        !read_l1(q, error)) {
+        if (q->plain)
+            file_close(q->plain);
         g_free(q->l1);
         return false;
     }
@@ -168,7 +179,8 @@ static void map_entry(const Qcow *q, const MetaPage *page, unsigned index, uint6
     e->bytes = MIN(bytes, ((uint64_t)n << q->cluster_bits) - within);
 }
 
-static int qcow_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *e)
+/* Where data is stored, encrypted or not. */
+static int map_stored(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *e)
 {
     Qcow *q = qcow(node);
     uint64_t i = l1_index_of(q, offset), reach = 1ULL << (q->cluster_bits + q->l2_bits);
@@ -187,6 +199,12 @@ static int qcow_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned fla
     if (e->kind == EXTENT_DATA && e->host < q->l1_offset + q->l1_entries * 8ULL)
         return -EIO;
     return 0;
+}
+
+static int qcow_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *e)
+{
+    int ret = map_stored(node, offset, bytes, flags, e);
+    return ret || !qcow(node)->encrypted ? ret : aes_view_extent(qcow(node)->plain, offset, e);
 }
 
 /* ---- Writing ---- */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "luks.h"
 #include "qcow2-change.h"
 #include "util/bytes.h"
 #include "util/error.h"
@@ -253,7 +254,7 @@ static void measure_bitmaps(BlkNode *source, uint64_t size, uint64_t cluster, Me
         directory += align_up(24 + strlen(b->name), 8);
     }
     result->bitmaps += round_up(directory, cluster);
-    result->has_bitmaps = source->fmt->bitmap;
+    result->has_bitmaps = source->fmt == &qcow2_format && qcow2(source)->version >= 3;
 }
 
 bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error)
@@ -275,8 +276,14 @@ bool qcow2_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GEr
     if (spec->backing || shape.preallocation >= PREALLOC_FALLOC)
         data = size;
     result->fully_allocated = whole_size(size, &shape);
+    if (shape.luks) {
+        LuksSpec luks;
+        if (!luks_spec_read(&luks, spec->options, "encrypt.", error))
+            return false;
+        result->fully_allocated += round_up(luks_spec_payload(&luks), cluster);
+    }
     result->required = result->fully_allocated - size + MIN(data, size);
-    if (source)
+    if (source && shape.version >= 3)
         measure_bitmaps(source, source->size, cluster, result);
     return true;
 }

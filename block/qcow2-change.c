@@ -47,7 +47,7 @@ static int load_block(Change *c, uint64_t offset, uint64_t first, uint8_t *block
         if (!count)
             continue;
         /* What lies far behind the file's end is counted by mistake. */
-        if (n > (q->base.file->size >> q->cluster_bits) + MAX_CLUSTERS / 16 || count > INT32_MAX)
+        if (n > (q->base.file->size >> q->cluster_bits) + MAX_CLUSTERS / 256 || count > INT32_MAX)
             return -EIO;
         ret = reach(c, n + 1);
         if (!ret) {

@@ -253,6 +253,8 @@ static int count_all(Check *c)
     int ret = count_l1(c, q->l1, q->l1_entries, true);
     if (!ret)
         ret = count_snapshots(c);
+    if (q->crypt_method == CRYPT_LUKS)
+        count(c, q->crypt_offset, MIN(q->crypt_bytes, INT64_MAX), "the LUKS header");
     if (!ret)
         ret = count_bitmaps(c);
     if (!ret)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "aes-view.h"
 #include "qcow2.h"
 #include "util/bytes.h"
 
@@ -263,15 +264,18 @@ static uint64_t walk_host(const Walk *w)
 
 /* How many bytes, from the subcluster at w on, continue it: at least `bytes` if there are so many.
  */
-static uint64_t map_run(Walk w, uint64_t bytes, ExtentKind kind, bool in_place)
+static uint64_t map_run(Walk w, uint64_t bytes, ExtentKind kind, bool placed, bool in_place)
 {
     const Qcow2 *q = w.q;
     uint64_t sub = 1ULL << q->sub_bits, run = sub, host = walk_host(&w);
     for (; run < bytes && walk_next(&w); run += sub) {
         if (qcow2_sub_kind(q, w.entry, w.sub) != kind)
             break;
-        if (kind == EXTENT_DATA &&
-            (walk_host(&w) != host + run || (!w.sub && may_write(q, w.entry.word) != in_place)))
+        if (kind == EXTENT_ZERO && placed != qcow2_has_host(q, w.entry.word))
+            break;
+        if (placed && walk_host(&w) != host + run)
+            break;
+        if (kind == EXTENT_DATA && !w.sub && may_write(q, w.entry.word) != in_place)
             break;
         if (q->subs > 1 && !w.sub && qcow2_entry_fault(q, w.entry))
             break;
@@ -294,19 +298,23 @@ static int map_entries(Qcow2 *q, const MetaPage *page, unsigned index, uint64_t 
         extent->bytes = MIN(bytes, qcow2_cluster_bytes(q) - within);
         return 0;
     }
+    /* Zeros may have room of their own, from preallocation or an earlier write. */
+    bool placed = kind == EXTENT_DATA || (kind == EXTENT_ZERO && qcow2_has_host(q, w.entry.word));
+    if (placed) {
+        extent->host = (w.entry.word & ENTRY_OFFSET) + within;
+        extent->file = q->crypt_method == CRYPT_AES ? q->data_file : q->data;
+    }
     if (kind == EXTENT_DATA) {
         extent->in_place = may_write(q, w.entry.word);
-        extent->host = (w.entry.word & ENTRY_OFFSET) + within;
-        extent->file = q->data_file;
         if (q->data_name && !q->data_file)
             return -ENOMEDIUM;
     }
     uint64_t ahead = within & ((1ULL << q->sub_bits) - 1);
-    extent->bytes = MIN(bytes, map_run(w, ahead + bytes, kind, extent->in_place) - ahead);
+    extent->bytes = MIN(bytes, map_run(w, ahead + bytes, kind, placed, extent->in_place) - ahead);
     return 0;
 }
 
-int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+int qcow2_map_raw(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
 {
     Qcow2 *q = qcow2(node);
     MetaPage *page;
@@ -321,6 +329,17 @@ int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Ex
     ret = map_entries(q, page, index, offset & q->cluster_mask, bytes, extent);
     meta_put(page);
     return ret;
+}
+
+int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
+{
+    const Qcow2 *q = qcow2(node);
+    int ret = qcow2_map_raw(node, offset, bytes, flags, extent);
+    if (ret || !q->crypt_method)
+        return ret;
+    if (q->crypt_method == CRYPT_AES)
+        return aes_view_extent(q->data, offset, extent);
+    return q->locked && extent->kind == EXTENT_DATA ? -EACCES : 0;
 }
 
 /* ---- Allocating writes ---- */
@@ -398,12 +417,13 @@ static int take_room(Qcow2 *q, Alloc *alloc)
     uint64_t clusters = (alloc->end - first + q->cluster_mask) >> q->cluster_bits;
     if (q->data_name) {
         alloc->host = alloc->start; /* where other programs expect it, too */
-        alloc->fresh = q->data_file->sparse && first >= q->data_file->size;
+        alloc->fresh = !q->luks && q->data_file->sparse && first >= q->data_file->size;
         return 0;
     }
     int ret = qcow2_alloc_clusters(q, clusters, &alloc->host, &got, &alloc->fresh);
     if (ret)
         return ret;
+    alloc->fresh &= !q->luks; /* zeros in the file are anything for the guest */
     alloc->end = MIN(alloc->end, first + (got << q->cluster_bits));
     alloc->host += alloc->start - first;
     return 0;
@@ -416,11 +436,13 @@ int qcow2_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc)
     unsigned index;
     if (q->data_name && !q->data_file)
         return -ENOMEDIUM;
+    if (q->locked || q->crypt_method == CRYPT_AES)
+        return -EACCES;
     int ret = qcow2_l2_page_own(q, offset, &page, &index);
     if (ret)
         return ret;
     Walk w = walk_begin(q, page, index, offset & q->cluster_mask);
-    *alloc = (Alloc){.start = align_down(offset, 1ULL << q->sub_bits), .file = q->data_file};
+    *alloc = (Alloc){.start = align_down(offset, 1ULL << q->sub_bits), .file = q->data};
     if (is_own_room(&w))
         plan_reuse(w, offset + bytes, alloc);
     else
@@ -481,7 +503,7 @@ int qcow2_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_
     MetaPage *page;
     unsigned index;
     uint64_t host;
-    if (q->data_name)
+    if (q->data_name || q->crypt_method)
         return -ENOTSUP;
     int ret = qcow2_alloc_packed(q, in_bytes, &host);
     if (ret)

@@ -55,10 +55,10 @@ static int find_below(Compact *k, uint64_t cluster, uint64_t *place)
     return 0;
 }
 
-/* Whose clusters are guest data: what they hold may depend on where it lies. */
+/* What encrypted clusters hold depends on where they lie. */
 static BlkFile *data_of(const Qcow2 *q)
 {
-    return q->data_file && !q->data_name ? q->data_file : q->base.file;
+    return q->data ? q->data : q->base.file;
 }
 
 /* ---- Data ---- */
@@ -279,6 +279,8 @@ bool qcow2_compact(BlkNode *node, const NodeProgress *progress, GError **error)
 {
     Qcow2 *q = qcow2(node);
     bool done = false;
+    if (q->locked || q->crypt_method == CRYPT_AES)
+        return fail(error, "'%s' is encrypted, and locked", node->name);
     for (int pass = 0; pass < MAX_PASSES && !done; pass++) {
         uint64_t before = node->file->size;
         if (!run_pass(q, progress, &done, error))

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "luks.h"
 #include "qcow2-change.h"
 #include "util/bytes.h"
 #include "util/error.h"
@@ -22,6 +23,14 @@ const CreateOption qcow2_create_options[] = {
     {"extended_l2", "on: clusters (16K and more) are allocated in 32 parts"},
     {"data_file", "another file for the guest's data; it is made if it is missing"},
     {"data_file_raw", "on: the data file stays a raw image that can be read by itself"},
+    {"encrypt.format", "luks: the guest's data is encrypted"},
+    {"encrypt.key-secret", "ID of the -object secret with the password"},
+    {"encrypt.cipher-alg", "aes-128, aes-192 or aes-256 (default)"},
+    {"encrypt.cipher-mode", "cbc or xts (default)"},
+    {"encrypt.ivgen-alg", "plain, plain64 (default) or essiv"},
+    {"encrypt.ivgen-hash-alg", "hash of essiv (sha256)"},
+    {"encrypt.hash-alg", "sha1, sha224, sha256 (default), sha384, sha512 or ripemd160"},
+    {"encrypt.iter-time", "milliseconds that a try of a password takes (2000)"},
     {NULL, NULL},
 };
 
@@ -33,6 +42,8 @@ typedef struct Plan {
     uint64_t size;
     uint32_t l1_entries;
     uint64_t table_clusters, block_clusters, l1_clusters; /* in this order behind the header */
+    uint64_t crypt_bytes, crypt_clusters;                 /* then the LUKS header */
+    LuksSpec luks;
 } Plan;
 
 static unsigned log2_of(uint64_t v)
@@ -58,6 +69,10 @@ bool qcow2_read_shape(const Options *o, Qcow2Shape *p, GError **error)
          !options_get_enum(o, "compression_type", compression_words, &p->compression, error)))
         return false;
     p->data_file = o ? options_get(o, "data_file") : NULL;
+    const char *encryption = o ? options_get(o, "encrypt.format") : NULL;
+    if (encryption && strcmp(encryption, "luks"))
+        return fail(error, "encrypt.format=%s: only luks images are made", encryption);
+    p->luks = encryption;
     if (!is_pow2(cluster) || cluster < 512 || cluster > 2u << 20)
         return fail(error, "cluster_size must be a power of two from 512 to 2M");
     if (!is_pow2(bits))
@@ -81,6 +96,19 @@ bool qcow2_read_shape(const Options *o, Qcow2Shape *p, GError **error)
     return true;
 }
 
+/* What the LUKS header takes. */
+static bool plan_crypt(Plan *p, const Options *options, GError **error)
+{
+    if (!p->shape.luks)
+        return true;
+    if (!luks_spec_read(&p->luks, options, "encrypt.", error))
+        return false;
+    p->crypt_bytes = luks_spec_payload(&p->luks);
+    p->crypt_clusters =
+        (p->crypt_bytes + (1ULL << p->shape.cluster_bits) - 1) >> p->shape.cluster_bits;
+    return true;
+}
+
 static bool plan_tables(Plan *p, GError **error)
 {
     uint64_t cluster = 1ULL << p->shape.cluster_bits;
@@ -98,11 +126,11 @@ static bool plan_tables(Plan *p, GError **error)
     p->block_clusters = p->table_clusters = 1;
     do {
         before = p->block_clusters;
-        all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters;
+        all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters + p->crypt_clusters;
         p->block_clusters = (all + per_block - 1) / per_block;
         p->table_clusters = (p->block_clusters * 8 + cluster - 1) >> p->shape.cluster_bits;
     } while (p->block_clusters != before ||
-             all != 1 + p->table_clusters + p->block_clusters + p->l1_clusters);
+             all != 1 + p->table_clusters + p->block_clusters + p->l1_clusters + p->crypt_clusters);
     return true;
 }
 
@@ -116,6 +144,10 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
     Qcow2 q = {.base = {.name = (char *)(uintptr_t)name, .cluster = (unsigned)cluster},
                .cluster_bits = p->shape.cluster_bits,
                .data_name = (char *)(uintptr_t)p->shape.data_file,
+               .crypt_method = p->shape.luks ? CRYPT_LUKS : CRYPT_NONE,
+               .crypt_offset =
+                   (1 + p->table_clusters + p->block_clusters + p->l1_clusters) * cluster,
+               .crypt_bytes = p->crypt_bytes,
                .compression = p->shape.compression};
     Qcow2Header n = {.version = p->shape.version,
                      .refcount_order = p->shape.refcount_order,
@@ -139,7 +171,7 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
 static int write_tables(BlkFile *file, const Plan *p)
 {
     uint64_t cluster = 1ULL << p->shape.cluster_bits;
-    uint64_t all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters;
+    uint64_t all = 1 + p->table_clusters + p->block_clusters + p->l1_clusters + p->crypt_clusters;
     uint64_t table_bytes = p->table_clusters * cluster;
     uint64_t bytes = (p->table_clusters + p->block_clusters) * cluster;
     g_autofree uint8_t *data = g_malloc0(bytes);
@@ -194,7 +226,7 @@ static int fill_all(BlkNode *node, uint64_t offset, Preallocation how)
         Extent e;
         ret = qcow2_map(node, offset, node->size - offset, 0, &e);
         BlkFile *file = e.file ? e.file : node->file;
-        if (!ret && how == PREALLOC_FALLOC)
+        if (!ret && how == PREALLOC_FALLOC && file->ops->reserve) /* else it was written */
             ret = file_reserve(file, e.host, e.bytes);
         for (uint64_t at = 0; how == PREALLOC_FULL && at < e.bytes && !ret; at += ZEROS_BYTES)
             ret = file_pwrite(file, e.host + at, block_zeros, MIN(e.bytes - at, ZEROS_BYTES));
@@ -211,8 +243,11 @@ int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how)
 
 static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError **error)
 {
-    NodeMode mode = {
-        .no_backing = true, .borrow = true, .file = {.writable = true}, .data_file = data_file};
+    NodeMode mode = {.no_backing = true,
+                     .borrow = true,
+                     .file = {.writable = true},
+                     .data_file = data_file,
+                     .key_secret = p->shape.luks ? p->luks.secret : NULL};
     BlkNode *node = node_open_file(file, "qcow2", &mode, error);
     if (!node)
         return false;
@@ -253,6 +288,14 @@ static bool create_with_data(BlkFile *file, BlkFile *data_file, const Plan *p,
     if (!create_begin(file, error))
         return false;
     int ret = write_tables(file, p);
+    uint64_t crypt_at = (1 + p->table_clusters + p->block_clusters + p->l1_clusters)
+                        << p->shape.cluster_bits;
+    if (!ret && p->shape.luks) {
+        ret = file_zero(file, crypt_at, p->crypt_clusters << p->shape.cluster_bits, false);
+        if (!ret && !luks_create(file, crypt_at, &p->luks, error))
+            return false;
+        ret = ret ? ret : file_flush(file);
+    }
     if (!ret)
         ret = file_pwrite(file, 0, header->data, header->len);
     if (ret)
@@ -264,7 +307,8 @@ bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     Plan p = {.size = align_up(spec->size, 512)};
     BlkFile *data_file = NULL;
-    if (!qcow2_read_shape(spec->options, &p.shape, error) || !plan_tables(&p, error))
+    if (!qcow2_read_shape(spec->options, &p.shape, error) ||
+        !plan_crypt(&p, spec->options, error) || !plan_tables(&p, error))
         return false;
     if (spec->backing && p.shape.raw_data)
         return fail(error, "data_file_raw=on and a backing file exclude each other");

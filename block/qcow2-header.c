@@ -58,6 +58,16 @@ static void put_text(GByteArray *h, uint32_t type, const char *text)
         put_extension(h, type, text, (uint32_t)strlen(text));
 }
 
+static void put_crypto(GByteArray *h, const Qcow2 *q)
+{
+    uint8_t data[16];
+    if (q->crypt_method != CRYPT_LUKS)
+        return;
+    st64_be(data, q->crypt_offset);
+    st64_be(data + 8, q->crypt_bytes);
+    put_extension(h, EXT_CRYPTO, data, sizeof(data));
+}
+
 static void put_bitmaps(GByteArray *h, const Qcow2Header *n)
 {
     uint8_t data[24] = {0};
@@ -137,6 +147,7 @@ GByteArray *qcow2_build_header(const Qcow2 *q, Qcow2Header *n, GError **error)
     put_fixed(q, n, h);
     put_text(h, EXT_BACKING_FORMAT, name_bytes ? n->backing_format : NULL);
     put_text(h, EXT_DATA_FILE, q->data_name);
+    put_crypto(h, q);
     put_bitmaps(h, n);
     if (q->unknown_extensions)
         g_byte_array_append(h, q->unknown_extensions->data, q->unknown_extensions->len);

@@ -107,6 +107,8 @@ static int claim_all(Qcow2 *q)
         ret = claim(q, q->rt_offset, q->rt_clusters * cluster, "the refcount table");
     if (!ret)
         ret = claim(q, q->snapshots_offset, q->snapshots_bytes, "the snapshot table");
+    if (!ret && q->crypt_method == CRYPT_LUKS)
+        ret = claim(q, q->crypt_offset, q->crypt_bytes, "the LUKS header");
     if (!ret && q->bitmap_count)
         ret = claim(q, q->bitmaps_offset, q->bitmaps_bytes, "the bitmap directory");
     for (unsigned i = 0; i < q->bitmap_count && !ret; i++)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "luks.h"
 #include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -121,7 +122,6 @@ static bool check_features(Qcow2 *q, const uint8_t *table, uint32_t bytes, GErro
 typedef struct Extensions {
     uint8_t *features; /* the feature name table */
     uint32_t feature_bytes;
-    bool has_crypto;
 } Extensions;
 
 static bool read_extension(Qcow2 *q, Extensions *x, uint32_t type, const uint8_t *data,
@@ -150,7 +150,10 @@ static bool read_extension(Qcow2 *q, Extensions *x, uint32_t type, const uint8_t
         q->data_name = g_strndup((const char *)data, bytes);
         return true;
     case EXT_CRYPTO:
-        x->has_crypto = true;
+        if (bytes < 16)
+            return fail(error, "'%s': the encryption extension is too short", q->base.name);
+        q->crypt_offset = ld64_be(data);
+        q->crypt_bytes = ld64_be(data + 8);
         return true;
     default: /* to be kept */
         if (!q->unknown_extensions)
@@ -196,11 +199,9 @@ static bool read_geometry(Qcow2 *q, const uint8_t *h, GError **error)
     if (q->cluster_bits < MIN_CLUSTER_BITS || q->cluster_bits > MAX_CLUSTER_BITS)
         return fail(error, "'%s': clusters of 2^%u bytes; 2^%d to 2^%d are right", name,
                     q->cluster_bits, MIN_CLUSTER_BITS, MAX_CLUSTER_BITS);
-    if (crypt)
-        return fail(error, "'%s' is encrypted (%s), which is not supported here", name,
-                    crypt == 1   ? "AES"
-                    : crypt == 2 ? "LUKS"
-                                 : "unknown method");
+    q->crypt_method = crypt;
+    if (crypt > CRYPT_LUKS)
+        return fail(error, "'%s' is encrypted in an unknown way (method %u)", name, crypt);
     if (q->version == 3) {
         q->incompatible = ld64_be(h + H_INCOMPATIBLE);
         q->compatible = ld64_be(h + H_COMPATIBLE);
@@ -310,8 +311,6 @@ static bool read_header(Qcow2 *q, GError **error)
         qcow2_load_snapshots(q, ld32_be(h + H_SNAPSHOTS), error) && qcow2_load_bitmaps(q, error);
     if (ok)
         settle_data_name(q);
-    if (ok && x.has_crypto)
-        ok = fail(error, "'%s' is encrypted (LUKS), which is not supported here", q->base.name);
     g_free(x.features);
     return ok;
 }
@@ -381,14 +380,10 @@ static bool open_data_file(Qcow2 *q, GError **error)
     return q->data_file || fail_prefix(error, "data file of '%s'", node->name);
 }
 
-static BlkFile *qcow2_other_file(const BlkNode *node, unsigned n)
-{
-    return n ? NULL : qcow2(node)->data_file;
-}
-
 static void qcow2_close(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);
+    qcow2_close_crypt(q);
     if (q->data_file && !node->mode.data_file)
         file_close(q->data_file);
     g_free(q->data_name);
@@ -460,12 +455,16 @@ static bool qcow2_open(BlkNode *node, GError **error)
                   node->mode.l2_cache ? node->mode.l2_cache : L2_CACHE_BYTES);
         meta_init(&q->refcounts, node->file, page,
                   node->mode.refcount_cache ? node->mode.refcount_cache : REFCOUNT_CACHE_BYTES);
+        q->l2.load = EVENT_L2_LOAD;
+        q->l2.update = EVENT_L2_UPDATE;
+        q->refcounts.load = EVENT_REFBLOCK_LOAD;
+        q->refcounts.update = EVENT_REFBLOCK_UPDATE;
         q->pending_free = g_array_new(FALSE, FALSE, sizeof(PendingFree));
         q->l1 = qcow2_read_table(q, q->l1_offset, q->l1_entries, &ret);
         if (!ret)
             ret = qcow2_load_reftable(q);
         ok = !ret || fail_errno(error, -ret, "'%s': cannot read its tables", node->name);
-        ok = ok && open_data_file(q, error);
+        ok = ok && open_data_file(q, error) && qcow2_open_crypt(q, error);
     }
     if (ok && (q->incompatible & INCOMPAT_DIRTY) && !node->readonly && !node->mode.repair)
         ok = repair_dirty(q, error);
@@ -494,40 +493,68 @@ static int qcow2_compress(const BlkNode *node, const void *in, void *out)
                                                                        node->cluster - 1);
 }
 
-static char *yes_or_no(bool yes)
+static void detail_bitmaps(const Qcow2 *q, DetailLines *lines)
 {
-    return g_strdup(yes ? "true" : "false");
+    if (!q->bitmap_count)
+        return;
+    detail_bracket(lines, "bitmaps", '[');
+    for (unsigned i = 0; i < q->bitmap_count; i++) {
+        const NodeBitmap *b = &q->bitmaps[i].info;
+        detail_bracket(lines, NULL, '{');
+        detail_bracket(lines, "flags", '[');
+        if (b->inconsistent)
+            detail_text(lines, NULL, "in-use");
+        if (b->enabled)
+            detail_text(lines, NULL, "auto");
+        detail_bracket(lines, NULL, ']');
+        detail_text(lines, "name", b->name);
+        detail_number(lines, "granularity", b->granularity);
+        detail_bracket(lines, NULL, '}');
+    }
+    detail_bracket(lines, NULL, ']');
+}
+
+/* LUKS's own lines, and among them what qcow2 calls it. */
+static void detail_crypt(const Qcow2 *q, DetailLines *lines)
+{
+    NodeDetail d;
+    if (!q->crypt_method)
+        return;
+    detail_bracket(lines, "encrypt", '{');
+    for (unsigned n = 0; q->luks && luks_detail(q->luks, n, &d); n++) {
+        if (d.key && !strcmp(d.key, "cipher-mode"))
+            detail_text(lines, "format", "luks");
+        if (lines->next++ == lines->wanted)
+            *lines->out = d;
+        else
+            g_free(d.value);
+    }
+    if (!q->luks)
+        detail_text(lines, "format", "aes");
+    detail_bracket(lines, NULL, '}');
 }
 
 static bool qcow2_detail(const BlkNode *node, unsigned n, NodeDetail *d)
 {
     const Qcow2 *q = qcow2(node);
-    NodeDetail all[8];
-    unsigned count = 0;
-    all[count++] = (NodeDetail){"compat", true, g_strdup(q->version >= 3 ? "1.1" : "0.10")};
-    all[count++] =
-        (NodeDetail){"compression-type", true, g_strdup(q->compression ? "zstd" : "zlib")};
-    if (q->version >= 3)
-        all[count++] =
-            (NodeDetail){"lazy-refcounts", false, yes_or_no(q->compatible & COMPAT_LAZY)};
-    all[count++] =
-        (NodeDetail){"refcount-bits", false, g_strdup_printf("%u", 1u << q->refcount_order)};
+    DetailLines lines = {.wanted = n, .out = d};
+    bool v3 = q->version >= 3;
+    detail_text(&lines, "compat", v3 ? "1.1" : "0.10");
+    detail_text(&lines, "compression-type", q->compression ? "zstd" : "zlib");
+    if (v3)
+        detail_bool(&lines, "lazy-refcounts", q->compatible & COMPAT_LAZY);
+    detail_bitmaps(q, &lines);
+    detail_number(&lines, "refcount-bits", 1u << q->refcount_order);
+    detail_crypt(q, &lines);
     if (q->data_name) {
-        all[count++] = (NodeDetail){"data-file", true, g_strdup(q->data_name)};
-        all[count++] =
-            (NodeDetail){"data-file-raw", false, yes_or_no(q->autoclear & AUTOCLEAR_RAW_DATA)};
+        detail_text(&lines, "data-file", q->data_name);
+        detail_bool(&lines, "data-file-raw", q->autoclear & AUTOCLEAR_RAW_DATA);
     }
-    if (q->version >= 3) {
-        all[count++] =
-            (NodeDetail){"corrupt", false, yes_or_no(q->incompatible & INCOMPAT_CORRUPT)};
-        all[count++] = (NodeDetail){"extended-l2", false, yes_or_no(q->subs > 1)};
+    if (v3) {
+        detail_bool(&lines, "corrupt", q->incompatible & INCOMPAT_CORRUPT);
+        detail_bool(&lines, "extended-l2", q->subs > 1);
     }
-    for (unsigned i = 0; i < count; i++)
-        if (i == n)
-            *d = all[i];
-        else
-            g_free(all[i].value);
-    return n < count;
+    return n < lines.next;
 }
 
 static const NodeSnapshot *qcow2_snapshot(const BlkNode *node, unsigned n)
@@ -584,5 +611,4 @@ const BlkFormat qcow2_format = {
     .bitmap_load = qcow2_bitmap_load,
     .bitmap_store = qcow2_bitmap_store,
     .touched = qcow2_touched,
-    .other_file = qcow2_other_file,
 };

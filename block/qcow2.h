@@ -64,6 +64,7 @@ enum {
     EXT_CRYPTO = 0x0537be77,
     EXT_DATA_FILE = 0x44415441,
 };
+enum { CRYPT_NONE, CRYPT_AES, CRYPT_LUKS };
 
 /* L1 and L2 entries. */
 #define ENTRY_COPIED     (1ULL << 63) /* refcount is 1: may be written in place */
@@ -129,6 +130,10 @@ typedef struct Qcow2 {
 
     char *data_name;    /* the external data file's, as the image says */
     BlkFile *data_file; /* external; NULL: guest data lies in base.file */
+    BlkFile *data;      /* where extents lie: data_file, or what decrypts; NULL: base.file */
+    bool locked;        /* encrypted, and nobody gave the password */
+    uint64_t crypt_offset, crypt_bytes; /* the LUKS header's place in the file */
+    struct Luks *luks;                  /* NULL: no LUKS */
 
     uint64_t l1_offset;
     uint32_t l1_entries;
@@ -201,6 +206,11 @@ uint64_t *qcow2_read_table(Qcow2 *q, uint64_t offset, uint32_t entries, int *ret
 /* Reads the reference count table anew. (co) */
 int qcow2_load_reftable(Qcow2 *q);
 
+/* ---- qcow2-crypt.c ---- */
+/* Opens what is between the guest's data and its file. (co) */
+bool qcow2_open_crypt(Qcow2 *q, GError **error);
+void qcow2_close_crypt(Qcow2 *q);
+
 /* ---- qcow2-snapshot.c ---- */
 bool qcow2_load_snapshots(Qcow2 *q, uint32_t count, GError **error);
 void qcow2_free_snapshots(Qcow2 *q);
@@ -221,6 +231,8 @@ bool qcow2_resize(BlkNode *node, uint64_t size, Preallocation how, GError **erro
 
 /* ---- qcow2-cluster.c ---- */
 int qcow2_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
+/* The same where data is stored, encrypted or not. */
+int qcow2_map_raw(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
 int qcow2_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc);
 int qcow2_link(BlkNode *node, const Alloc *alloc, int ret);
 int qcow2_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);
@@ -328,6 +340,7 @@ typedef struct Qcow2Shape {
     unsigned version, cluster_bits, refcount_order, preallocation, compression;
     bool lazy, extended, raw_data;
     const char *data_file; /* the options' */
+    bool luks;             /* what it is to be like: luks_spec_read() */
 } Qcow2Shape;
 bool qcow2_read_shape(const Options *options, Qcow2Shape *shape, GError **error);
 extern const CreateOption qcow2_create_options[];

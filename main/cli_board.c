@@ -246,7 +246,8 @@ static void describe_drive_device(const char *driver, GString *out)
                            "  drive=<id> - id of a -drive with if=none%s\n"
                            "  bus=<str> - %s\n"
                            "  unit=<uint> - 0 or 1; left out: the first free one\n"
-                           "  bootindex=<uint> - place in the boot order\n",
+                           "  bootindex=<uint> - place in the boot order\n"
+                           "  iothread=<id> - an -object iothread that does its I/O\n",
                            driver, strcmp(driver, "ide-hd") ? "; left out: an empty drive" : "",
                            floppy ? "floppy-bus.0" : "ide.0 or ide.1");
     if (!floppy)
@@ -274,10 +275,10 @@ static bool check_driver(const CliOption *option, const char *driver, GError **e
 
 bool cli_device(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
-    static const char *const drive_keys[] = {"driver", "id",        "drive",  "bus",
-                                             "unit",   "bootindex", "serial", NULL};
-    static const char *const floppy_keys[] = {"driver", "id",        "drive", "bus",
-                                              "unit",   "bootindex", NULL};
+    static const char *const drive_keys[] = {"driver",    "id",     "drive",    "bus", "unit",
+                                             "bootindex", "serial", "iothread", NULL};
+    static const char *const floppy_keys[] = {"driver", "id",        "drive",    "bus",
+                                              "unit",   "bootindex", "iothread", NULL};
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
         config->answer = g_string_new(NULL);

@@ -4,14 +4,6 @@
 
 #include "util/error.h"
 
-static const char *const drive_keys[] = {
-    "file",   "format",    "if",         "index",
-    "bus",    "unit",      "media",      "snapshot",
-    "cache",  "aio",       "readonly",   "id",
-    "werror", "rerror",    "discard",    "detect-zeroes",
-    "serial", "read-only", "key-secret", "encrypt.key-secret",
-    NULL,
-};
 static const char *const interfaces[] = {"ide", "floppy", "none", NULL};
 static const char *const missing_interfaces[] = {"virtio", "scsi", "sd", "pflash",
                                                  "mtd",    "xen",  NULL};
@@ -58,12 +50,12 @@ bool cli_snapshot(VmConfig *config, const CliOption *option, const char *arg, GE
 
 bool cli_drive(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
-    g_autoptr(Options) drive = options_parse("-drive", arg, NULL, drive_keys, error);
+    g_autoptr(Options) drive = options_parse("-drive", arg, NULL, NULL, error);
     unsigned choice = 0;
     uint64_t number;
     bool flag;
 
-    if (!drive)
+    if (!drive || !blk_check_keys(drive, error))
         return false;
     const char *interface = options_get(drive, "if");
     if (interface && g_strv_contains(missing_interfaces, interface))

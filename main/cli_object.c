@@ -4,6 +4,7 @@
 #include "net/net.h"
 #include "run.h"
 #include "util/error.h"
+#include "util/iothread.h"
 
 /* ---- filter-dump ---- */
 
@@ -40,9 +41,27 @@ static void secret_free(void *object)
     g_free(object);
 }
 
+/* ---- iothread ---- */
+
+static void *iothread_create(const char *id, const Options *options, GError **error)
+{
+    return iothread_new(id, error);
+}
+
+static void iothread_destroy(void *object)
+{
+    iothread_free(object);
+}
+
 /* ---- The table ---- */
 
 static const ObjectClass classes[] = {
+    {"iothread",
+     "a thread for the I/O of drives that name it",
+     OBJECT_EARLY,
+     {NULL},
+     iothread_create,
+     iothread_destroy},
     {"secret",
      "data=TEXT|file=FILE[,format=raw|base64]: the password of an encrypted image",
      OBJECT_EARLY,
@@ -78,7 +97,8 @@ static void describe(GString *out)
 {
     g_string_append(out, "Objects:\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(classes); i++)
-        g_string_append_printf(out, "  %s,id=ID,%s\n", classes[i].name, classes[i].help);
+        g_string_append_printf(out, "  %s,id=ID%s%s\n", classes[i].name,
+                               classes[i].keys[0] ? "," : ": ", classes[i].help);
 }
 
 /* Checks type, id and keys. */

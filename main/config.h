@@ -88,7 +88,7 @@ void cli_describe(GString *out);
 const char *cli_missing_option(const char *name);
 
 /* Handlers by the file that they live in. */
-CliHandler cli_disk, cli_floppy, cli_cdrom, cli_drive, cli_object, cli_snapshot; /* cli_drives.c */
+CliHandler cli_disk, cli_floppy, cli_cdrom, cli_drive, cli_snapshot;             /* cli_drives.c */
 CliHandler cli_machine, cli_accel, cli_enable_kvm, cli_cpu, cli_smp, cli_memory; /* cli_cpu.c */
 CliHandler cli_boot, cli_kernel, cli_initrd, cli_append, cli_bios, cli_firmware_dir, cli_vga,
     cli_rtc, cli_no_acpi, cli_no_hpet, cli_name, cli_uuid, cli_device; /* cli_board.c */

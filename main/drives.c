@@ -100,6 +100,8 @@ static bool place_device(DrivePlan *plan, const Options *device, GError **error)
     options_set(drive, "media", cdrom ? "cdrom" : "disk");
     if (options_has(device, "serial"))
         options_set(drive, "serial", options_get(device, "serial"));
+    if (options_has(device, "iothread"))
+        options_set(drive, "iothread", options_get(device, "iothread"));
     if (options_has(device, "bootindex"))
         options_set(drive, "bootindex", options_get(device, "bootindex"));
     if (floppy && options_has(drive, "device-id")) {

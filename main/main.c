@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "accel/engine.h"
+#include "block/job.h"
 #include "monitor/gdb.h"
 #include "net/net.h"
 #include "run.h"
@@ -52,10 +53,11 @@ static void quit(void *machine)
     machine_request_shutdown(machine, SHUTDOWN_HOST);
 }
 
+/* How it ends is reported. */
 static void commit_all(Blk *blk, void *opaque)
 {
     g_autoptr(GError) error = NULL;
-    if (blk_has_medium(blk) && !blk_readonly(blk) && !blk_commit(blk, &error))
+    if (blk_has_medium(blk) && !blk_readonly(blk) && !blk_job_commit(blk, 0, NULL, NULL, &error))
         report_error("commit %s: %s", blk_id(blk), error->message);
 }
 
@@ -73,8 +75,7 @@ static bool has_window_system(void)
 
 static void settle_disks(void *opaque)
 {
-    blk_drain_all();
-    blk_flush_all();
+    blk_settle_all();
 }
 
 /* What a stopped guest wrote is in its images.  Later, from the loop: a device may have stopped it.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `info` subcommands: each asks whoever knows. */
 #include "accel/engine.h"
-#include "block/block.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
 #include "hw/pci/pci.h"
@@ -173,28 +172,6 @@ void info_ramblock(Monitor *mon, const MonValue *values)
 }
 
 /* ---- Back ends ---- */
-
-void info_block(Monitor *mon, const MonValue *values)
-{
-    GError *error = NULL;
-    Blk *blk = values[0].text ? blk_resolve(values[0].text, &error) : NULL;
-    GString *out = g_string_new(NULL);
-
-    if (error)
-        mon_error(mon, error);
-    else if (blk)
-        blk_describe(blk, out);
-    else
-        blk_describe_all(out, false);
-    mon_print(mon, out);
-}
-
-void info_blockstats(Monitor *mon, const MonValue *values)
-{
-    GString *out = g_string_new(NULL);
-    blk_describe_all(out, true);
-    mon_print(mon, out);
-}
 
 void info_chardev(Monitor *mon, const MonValue *values)
 {

@@ -46,7 +46,7 @@ typedef struct MonValue {
     MonFormat format;
 } MonValue;
 
-#define MON_ARGS_MAX 5
+#define MON_ARGS_MAX 7
 
 typedef struct MonCommand {
     const char *name; /* "quit|q" */

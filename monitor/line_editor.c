@@ -9,6 +9,7 @@ typedef enum { PLAIN, AFTER_ESC, IN_CSI, AFTER_SS3 } InputState;
 
 struct LineEditor {
     const char *prompt;
+    bool waiting; /* no prompt now */
     const LineEditorOps *ops;
     void *opaque;
 
@@ -139,8 +140,15 @@ static void redraw_tail(LineEditor *editor)
     move_columns(editor, columns(editor, editor->cursor, editor->text->len), 'D');
 }
 
+void line_editor_wait(LineEditor *editor, bool on)
+{
+    editor->waiting = on;
+}
+
 void line_editor_show(LineEditor *editor)
 {
+    if (editor->waiting)
+        return;
     out(editor, editor->prompt);
     out(editor, editor->text->str);
     move_columns(editor, columns(editor, editor->cursor, editor->text->len), 'D');

@@ -14,6 +14,7 @@
 #define VMRUN_MONITOR_LINE_EDITOR_H
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LINE_MAX_BYTES   4095
@@ -36,6 +37,8 @@ LineEditor *line_editor_new(const char *prompt, const LineEditorOps *ops, void *
 void line_editor_free(LineEditor *editor);
 /* Shows the prompt and what has been typed so far. */
 void line_editor_show(LineEditor *editor);
+/* on: there is no prompt, since a command is still under way, until it is off again. */
+void line_editor_wait(LineEditor *editor, bool on);
 /* Forgets the line under way. */
 void line_editor_reset(LineEditor *editor);
 /* One byte that was typed. */

@@ -53,6 +53,51 @@ void mon_error(Monitor *mon, GError *error)
     g_error_free(error);
 }
 
+/* ---- Commands that take a while ---- */
+
+static void type_ahead(Monitor *mon);
+
+MonWait *mon_wait_begin(Monitor *mon)
+{
+    MonWait *wait = g_new0(MonWait, 1);
+    wait->mon = mon;
+    mon->wait = wait;
+    if (mon->editor)
+        line_editor_wait(mon->editor, true);
+    return wait;
+}
+
+/* Whoever waits for it is not told any more. */
+static void wait_forget(Monitor *mon)
+{
+    if (!mon->wait)
+        return;
+    mon->wait->mon = NULL;
+    mon->wait = NULL;
+}
+
+void mon_wait_end(MonWait *wait, GError *error)
+{
+    Monitor *mon = wait->mon;
+    g_free(wait);
+    if (!mon) {
+        g_clear_error(&error);
+        return;
+    }
+    mon->wait = NULL;
+    if (error)
+        mon_error(mon, error);
+    if (!mon->chr)
+        return;
+    line_editor_wait(mon->editor, false);
+    if (mon->in_line) /* the prompt follows */
+        return;
+    line_editor_show(mon->editor);
+    type_ahead(mon);
+    flush(mon);
+    chr_accept_input(mon->chr, mon);
+}
+
 /* ---- The line editor's side ---- */
 
 static void editor_write(void *opaque, const char *text, size_t length)
@@ -63,7 +108,10 @@ static void editor_write(void *opaque, const char *text, size_t length)
 
 static void editor_line(void *opaque, const char *line)
 {
-    mon_command_run(opaque, mon_commands, "", line);
+    Monitor *mon = opaque;
+    mon->in_line = true;
+    mon_command_run(mon, mon_commands, "", line);
+    mon->in_line = false;
 }
 
 static const LineEditorOps editor_ops = {editor_write, editor_line, mon_complete};
@@ -73,14 +121,23 @@ static const LineEditorOps editor_ops = {editor_write, editor_line, mon_complete
 static size_t mon_can_receive(void *opaque)
 {
     const Monitor *mon = opaque;
-    return mon->out->len < OUT_HIGH ? 256 : 0;
+    return mon->out->len < OUT_HIGH && !mon->wait ? 256 : 0;
+}
+
+/* What stands behind the line of a command that takes a while is read when that is over. */
+static void type_ahead(Monitor *mon)
+{
+    guint done = 0;
+    while (done < mon->typed->len && !mon->wait)
+        line_editor_feed(mon->editor, mon->typed->data[done++]);
+    g_byte_array_remove_range(mon->typed, 0, done);
 }
 
 static void mon_receive(void *opaque, const uint8_t *buf, size_t length)
 {
     Monitor *mon = opaque;
-    for (size_t i = 0; i < length; i++)
-        line_editor_feed(mon->editor, buf[i]);
+    g_byte_array_append(mon->typed, buf, (guint)length);
+    type_ahead(mon);
     flush(mon);
 }
 
@@ -98,6 +155,9 @@ static void greet(Monitor *mon)
 static void forget_peer(Monitor *mon)
 {
     mon->greeted = false;
+    wait_forget(mon);
+    line_editor_wait(mon->editor, false);
+    g_byte_array_set_size(mon->typed, 0);
     g_string_truncate(mon->out, 0);
     line_editor_reset(mon->editor);
 }
@@ -141,6 +201,7 @@ static void init(Monitor *mon, Machine *machine)
 {
     mon->machine = machine;
     mon->out = g_string_new(NULL);
+    mon->typed = g_byte_array_new();
     mon->format = (MonFormat){1, 'x', 4};
 }
 
@@ -167,8 +228,10 @@ void monitor_free(Monitor *mon)
         flush(mon);
         chr_detach(mon->chr, mon);
     }
+    wait_forget(mon);
     line_editor_free(mon->editor);
     g_string_free(mon->out, TRUE);
+    g_byte_array_unref(mon->typed);
     g_free(mon);
 }
 
@@ -177,6 +240,9 @@ char *monitor_run(Machine *machine, const char *line)
     Monitor mon = {0};
     init(&mon, machine);
     mon_command_run(&mon, mon_commands, "", line);
+    while (mon.wait)
+        loop_step(machine->loop, true);
+    g_byte_array_unref(mon.typed);
     return g_string_free(mon.out, FALSE);
 }
 

@@ -8,13 +8,21 @@
 #include "hw/core/vcpu.h"
 #include "line_editor.h"
 
+/* A command whose work goes on after it returned; the monitor may be gone before it ends. */
+typedef struct MonWait {
+    Monitor *mon; /* NULL: gone, or with another peer */
+} MonWait;
+
 struct Monitor {
     Machine *machine;
     Chardev *chr;       /* NULL: monitor_run() */
     LineEditor *editor; /* NULL: monitor_run() */
     GString *out;       /* not yet taken by chr */
     bool greeted;
-    bool focus; /* has the mux's input */
+    bool focus;        /* has the mux's input */
+    bool in_line;      /* a line of the editor is being carried out */
+    MonWait *wait;     /* the command that is still under way */
+    GByteArray *typed; /* behind it, not yet read */
 
     unsigned cpu_index; /* what `cpu` chose */
     MonFormat format;   /* of the last dump: what the next leaves out */
@@ -22,6 +30,10 @@ struct Monitor {
 
 /* "Error: message"; frees error. */
 void mon_error(Monitor *mon, GError *error);
+/* The command goes on: no prompt and no further command until mon_wait_end(), which tells error (or
+ * NULL) and frees it. */
+MonWait *mon_wait_begin(Monitor *mon);
+void mon_wait_end(MonWait *wait, GError *error);
 /* Prints a description made by fn-like code and frees it. */
 void mon_print(Monitor *mon, GString *text);
 
@@ -47,12 +59,17 @@ MonRun mon_stop, mon_cont, mon_system_reset, mon_system_powerdown, mon_system_wa
     mon_nmi, mon_boot_set, mon_log, mon_logfile, mon_set_cpu, mon_help, mon_info, mon_version,
     mon_ringbuf_read, mon_ringbuf_write, mon_gdbserver; /* cmd_machine.c */
 MonRun mon_x, mon_xp, mon_print_value, mon_port_read, mon_port_write, mon_memsave, mon_pmemsave,
-    mon_sum, mon_gva2gpa;                                             /* cmd_memory.c */
-MonRun mon_eject, mon_change, mon_commit;                             /* cmd_block.c */
+    mon_sum, mon_gva2gpa; /* cmd_memory.c */
+MonRun mon_eject, mon_change, mon_commit, mon_block_resize, mon_block_set_io_throttle,
+    mon_snapshot_blkdev, mon_drive_add, mon_drive_del, info_block, info_blockstats,
+    info_iothreads; /* cmd_block.c */
+MonRun mon_block_commit, mon_block_stream, mon_drive_mirror, mon_drive_backup, mon_block_job_cancel,
+    mon_block_job_complete, mon_block_job_pause, mon_block_job_resume, mon_block_job_set_speed,
+    info_block_jobs;                                                  /* cmd_job.c */
 MonRun mon_sendkey, mon_mouse_move, mon_mouse_button, mon_screendump; /* cmd_input.c */
 MonRun info_status, info_version, info_registers, info_cpus, info_mtree, info_qtree, info_pci,
-    info_block, info_blockstats, info_chardev, info_irq, info_pic, info_name, info_uuid, info_kvm,
-    info_mice, info_history, info_ramblock; /* cmd_info.c */
+    info_chardev, info_irq, info_pic, info_name, info_uuid, info_kvm, info_mice, info_history,
+    info_ramblock; /* cmd_info.c */
 MonRun mon_set_link, mon_netdev_add, mon_netdev_del, mon_hostfwd_add, mon_hostfwd_remove,
     info_network, info_usernet; /* cmd_net.c */
 MonRun info_mem, info_tlb;      /* cmd_mmu.c */

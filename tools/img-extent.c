@@ -35,8 +35,10 @@ bool img_extent_is_data(const Extent *e)
 /* A zero cluster may have room of its own; the first cluster of an image is its header's. */
 bool img_extent_has_host(const Extent *e)
 {
+    if (e->node->encrypted) /* the bytes there are not the guest's */
+        return false;
     if (e->kind == EXTENT_ZERO)
-        return !e->node->fmt->alloc || e->host >= e->node->cluster;
+        return !e->node->fmt->alloc || e->file || e->host >= e->node->cluster;
     return e->kind == EXTENT_DATA;
 }
 

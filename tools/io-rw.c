@@ -197,11 +197,12 @@ static int fill_from_file(Request *r)
     gsize length;
     g_autoptr(GError) error = NULL;
     if (!g_file_get_contents(r->source, &text, &length, &error)) {
-        printf("%s: %s\n", r->source, g_strerror(error->code == G_FILE_ERROR_NOENT ? ENOENT : EIO));
+        fprintf(stderr, "%s: %s\n", r->source,
+                g_strerror(error->code == G_FILE_ERROR_NOENT ? ENOENT : EIO));
         return -EIO;
     }
     if (!length) {
-        printf("%s: file is empty\n", r->source);
+        fprintf(stderr, "%s: file is empty\n", r->source);
         return -EINVAL;
     }
     for (uint64_t at = 0; at < r->bytes; at += length)

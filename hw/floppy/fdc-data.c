@@ -94,6 +94,7 @@ static void complete(Fdc *fdc, int ret)
         BlkErrorAction action = blk_error_action(fdc->drive[fdc->unit].blk, fdc->io_write, -ret);
         if (action == BLK_ERROR_STOP) {
             fdc->retry = true;
+            blk_error_stopped(fdc->drive[fdc->unit].blk, -ret);
             bh_schedule(fdc->stop_bh);
             return;
         }
@@ -172,6 +173,7 @@ static void retry(void *opaque)
     if (!fdc->retry)
         return;
     fdc->retry = false;
+    blk_error_resumed(fdc->drive[fdc->unit].blk);
     submit(fdc);
 }
 

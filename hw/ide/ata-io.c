@@ -62,6 +62,7 @@ static void complete(AtaDrive *drive, int ret)
         BlkErrorAction action = blk_error_action(drive->blk, io_writes(drive), -ret);
         if (action == BLK_ERROR_STOP) {
             drive->retry = true;
+            blk_error_stopped(drive->blk, -ret);
             bh_schedule(drive->stop_bh);
             return;
         }
@@ -276,6 +277,7 @@ static void retry(void *opaque)
     if (!drive->retry)
         return;
     drive->retry = false;
+    blk_error_resumed(drive->blk);
     if (!drive->io_dma)
         ata_submit_buf(drive, drive->io_op, drive->io_flags, drive->io_offset, drive->io_bytes,
                        drive->io_buf);

@@ -408,7 +408,10 @@ static bool medium_locked(void *opaque)
     return ((AtapiCd *)opaque)->locked;
 }
 
-const BlkDevOps atapi_blk_ops = {medium_changed, eject_request, tray_open, medium_locked};
+const BlkDevOps atapi_blk_ops = {.medium_changed = medium_changed,
+                                 .eject_request = eject_request,
+                                 .tray_open = tray_open,
+                                 .medium_locked = medium_locked};
 
 /* ---- IDENTIFY PACKET DEVICE (ATA8-ACS 7.17) ---- */
 

@@ -179,9 +179,16 @@ static bool check_disk(const Blk *blk, GError **error)
     return true;
 }
 
+/* The guest sees it at its next IDENTIFY. */
+static void ide_hd_resized(void *opaque, Blk *blk)
+{
+    IdeHd *hd = opaque;
+    hd->disk.sectors = MAX(blk_size(blk) / ATA_SECTOR, 1);
+}
+
 static bool ide_hd_realize(Device *dev, GError **error)
 {
-    static const BlkDevOps no_ops;
+    static const BlkDevOps ops = {.resized = ide_hd_resized};
     IdeHd *hd = (IdeHd *)dev;
     IdeConfig *config = &hd->ide.config;
     bool own = hd->cylinders || hd->heads || hd->sectors;
@@ -189,7 +196,7 @@ static bool ide_hd_realize(Device *dev, GError **error)
     AtaIdentity identity;
     AtaChannel *channel;
     if (!check_disk(config->blk, error) || (own && !read_geometry(hd, &geometry, error)) ||
-        !take_drive(&hd->ide, &no_ops, hd, &identity, &channel, error))
+        !take_drive(&hd->ide, &ops, hd, &identity, &channel, error))
         return false;
     identity.rotation_rate = hd->rotation_rate;
     ata_disk_init(&hd->disk, dev->machine, config->blk, &identity, own ? &geometry : NULL);

@@ -3,14 +3,20 @@
  * Disks as devices, the monitor and tools see them: a Blk is a named drive; below it stands a chain
  * of block nodes (format, file, backing) that only block/ knows.
  *
- * One call moves data: blk_submit().  A Blk belongs to one EventLoop; calls want its lock held.
+ * One call moves data: blk_submit().  Blks belong to the main loop: calls want its lock held, and
+ * done() comes from it.  Below, the nodes of a drive may live in an I/O thread (iothread=), which
+ * the callers do not notice.
+ *
+ * Work on a drive that takes a while (eject, change, resize, block/job.h's jobs) runs beside the
+ * guest: a function *_start() begins it and tells the end by a call.  A drive does one such work at
+ * a time; another is refused.
  */
 #ifndef VMRUN_BLOCK_BLOCK_H
 #define VMRUN_BLOCK_BLOCK_H
 
 #include <sys/uio.h>
 
-#include "util/loop.h"
+#include "util/iothread.h"
 #include "util/options.h"
 
 typedef struct Blk Blk;
@@ -52,7 +58,8 @@ int blk_submit(Blk *blk, BlkReq *req);
 /* Stops a pending request as soon as can be; done() still comes (-ECANCELED if nothing was done).
  */
 void blk_cancel(BlkReq *req);
-/* Waits, dispatching the loop, until no request of the Blk is under way. */
+/* Waits, dispatching the loop, until no request of the Blk is under way; limits do not hold those
+ * that wait back any longer. */
 void blk_drain(Blk *blk);
 void blk_drain_all(void);
 /* Synchronous helpers for set-up and tools: 0 or negative errno. */
@@ -60,15 +67,19 @@ int blk_pread(Blk *blk, uint64_t offset, void *buf, uint64_t bytes);
 int blk_pwrite(Blk *blk, uint64_t offset, const void *buf, uint64_t bytes);
 int blk_flush(Blk *blk);
 int blk_flush_all(void);
+/* Begins to flush all drives; what goes wrong is reported. */
+void blk_settle_all(void);
 
 /*
  * Opens a drive.  opts takes -drive's back-end keys: file, format, id, media (disk, cdrom, floppy),
  * readonly, snapshot, cache (writeback, none, writethrough, directsync, unsafe), aio (threads,
- * native), discard, detect-zeroes, werror, rerror, backing overrides.  Without format the image is
- * probed. A cdrom or floppy without file is an empty drive; both are removable.  NULL with an error
- * that names the file.
+ * native), discard, detect-zeroes, werror, rerror, force-share, throttling, backing overrides, and
+ * iothread, the id of an I/O thread.  Without format the image is probed. A cdrom or floppy without
+ * file is an empty drive; both are removable.  NULL with an error that names the file.
  */
 Blk *blk_open(const Options *opts, GError **error);
+/* Whether blk_open() and the board know all keys; an error names the one that they do not. */
+bool blk_check_keys(const Options *opts, GError **error);
 /* Flushes, closes and frees. */
 void blk_close(Blk *blk);
 void blk_close_all(void);
@@ -88,6 +99,8 @@ bool blk_has_medium(const Blk *blk);
 bool blk_write_cache(const Blk *blk); /* false: writethrough */
 void blk_set_write_cache(Blk *blk, bool on);
 EventLoop *blk_loop(const Blk *blk);
+/* The thread that does its I/O; NULL: the main thread. */
+IoThread *blk_iothread(const Blk *blk);
 
 /* What a device is told when its drive changes.  Either may be NULL. */
 typedef struct BlkDevOps {
@@ -95,6 +108,8 @@ typedef struct BlkDevOps {
     void (*medium_changed)(void *opaque, Blk *blk, bool present);
     /* The person asks the guest to release the medium: a locked tray gets an eject request. */
     void (*eject_request)(void *opaque, Blk *blk, bool force);
+    /* The medium has another size now. */
+    void (*resized)(void *opaque, Blk *blk);
     bool (*tray_open)(void *opaque);
     bool (*medium_locked)(void *opaque);
 } BlkDevOps;
@@ -103,13 +118,67 @@ bool blk_attach_device(Blk *blk, const BlkDevOps *ops, void *opaque, const char 
                        GError **error);
 void blk_detach_device(Blk *blk);
 
+/* ---- Work beside the guest ---- */
+
+/* It is over: error NULL, or why it failed (the callee frees it).  Called with the main lock held,
+ * perhaps before the function that began the work returns. */
+typedef void BlkOpDone(void *opaque, GError *error);
+
 /* Removable drives: a locked tray refuses unless force. */
+void blk_eject_start(Blk *blk, bool force, BlkOpDone *done, void *opaque);
+/* Puts file in; format NULL: probe.  A medium that is there comes out first. */
+void blk_change_start(Blk *blk, const char *file, const char *format, bool readonly, bool force,
+                      BlkOpDone *done, void *opaque);
+/* Sets the size that the guest sees; shrinking loses what lies behind. */
+void blk_resize_start(Blk *blk, uint64_t size, BlkOpDone *done, void *opaque);
+/* From now on writes go to a new overlay file on top of the image; reuse: to one that stands there.
+ * format NULL: qcow2. */
+void blk_snapshot_start(Blk *blk, const char *file, const char *format, bool reuse, BlkOpDone *done,
+                        void *opaque);
+/* What is under way ("eject", "commit" ...), or NULL. */
+const char *blk_busy(const Blk *blk);
+/* The same, waiting for the end; the loop goes on meanwhile. */
 bool blk_eject(Blk *blk, bool force, GError **error);
 bool blk_change(Blk *blk, const char *file, const char *format, bool readonly, GError **error);
+bool blk_resize(Blk *blk, uint64_t size, GError **error);
+bool blk_snapshot(Blk *blk, const char *file, const char *format, bool reuse, GError **error);
+/* Writes a -snapshot overlay's or an overlay image's changes into its backing file: the job of
+ * block/job.h, waited for. */
+bool blk_commit(Blk *blk, GError **error);
 /* The device opens (eject) or closes its tray itself. */
 void blk_device_eject(Blk *blk, bool open);
-/* Writes a -snapshot overlay's or an overlay image's changes into its backing file. */
-bool blk_commit(Blk *blk, GError **error);
+/* Takes the drive from the list and closes its medium: its device sees an empty drive from now on.
+ * The Blk itself goes with its device, or at once without one. */
+void blk_delete_start(Blk *blk, BlkOpDone *done, void *opaque);
+
+/* ---- Limits on bytes and requests a second ---- */
+
+enum {
+    BLK_BPS_TOTAL,
+    BLK_BPS_READ,
+    BLK_BPS_WRITE,
+    BLK_IOPS_TOTAL,
+    BLK_IOPS_READ,
+    BLK_IOPS_WRITE,
+    BLK_LIMITS
+};
+#define BLK_LIMIT_MAX 1000000000000000ULL
+
+/* 0: none.  max: a burst, for length seconds (at least 1). */
+typedef struct BlkLimits {
+    uint64_t avg[BLK_LIMITS], max[BLK_LIMITS], length[BLK_LIMITS];
+    uint64_t iops_size; /* a request larger than that counts as several; 0: as one */
+} BlkLimits;
+
+/* Sets the limits of the drive's group; group: NULL for the one it has, or one of its own. */
+bool blk_set_limits(Blk *blk, const BlkLimits *limits, const char *group, GError **error);
+/* False: there are none. */
+bool blk_get_limits(const Blk *blk, BlkLimits *limits);
+
+/* ---- Errors, statistics, descriptions ---- */
+
+/* Adds a fault to an image that is open through block/blkdebug.h; kind NULL drops them all. */
+bool blk_inject(Blk *blk, const char *kind, const Options *rule, GError **error);
 
 typedef struct BlkStats {
     uint64_t read_ops, write_ops, flush_ops, discard_ops;
@@ -121,9 +190,13 @@ const BlkStats *blk_stats(const Blk *blk);
 /* What a failed request means to the guest: report it, or stop the machine (werror, rerror). */
 typedef enum { BLK_ERROR_REPORT, BLK_ERROR_IGNORE, BLK_ERROR_STOP } BlkErrorAction;
 BlkErrorAction blk_error_action(const Blk *blk, bool write, int error);
+/* The device stopped the machine for an error; it goes on: what `info block` shows as status. */
+void blk_error_stopped(Blk *blk, int error);
+void blk_error_resumed(Blk *blk);
 
-/* `info block`, `info blockstats`. */
-void blk_describe(Blk *blk, GString *out);
-void blk_describe_all(GString *out, bool stats);
+/* `info block`, `info blockstats`.  verbose: with the images of the backing chain. */
+void blk_describe(Blk *blk, bool verbose, GString *out);
+void blk_describe_all(GString *out, bool verbose);
+void blk_describe_stats(GString *out);
 
 #endif

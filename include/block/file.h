@@ -23,6 +23,31 @@ typedef struct IoBuf {
     uint64_t skip;
 } IoBuf;
 
+/* Places in the engine and the formats at which faults can be injected (block/blkdebug.h); the
+ * names are QEMU's. */
+typedef enum {
+    EVENT_NONE,
+    EVENT_L1_UPDATE, /* writing a table that is not cached by pages */
+    EVENT_L2_LOAD,
+    EVENT_L2_UPDATE,
+    EVENT_REFBLOCK_LOAD,
+    EVENT_REFBLOCK_UPDATE,
+    EVENT_READ_AIO,         /* the guest's data, of this image */
+    EVENT_READ_BACKING_AIO, /* the same, of a backing file */
+    EVENT_READ_COMPRESSED,
+    EVENT_WRITE_AIO, /* the guest's data, in place or with what surrounds it */
+    EVENT_WRITE_COMPRESSED,
+    EVENT_COW_READ,  /* what surrounds data that is written into a new cluster */
+    EVENT_COW_WRITE, /* a write that carries such surroundings */
+    EVENT_CLUSTER_ALLOC,
+    EVENT_FLUSH_TO_OS,   /* a flush of the image begins */
+    EVENT_FLUSH_TO_DISK, /* a flush of the file begins */
+    EVENT_PWRITEV,       /* any write to the file begins */
+    EVENT_PWRITEV_ZERO,  /* the same by zeroing */
+    EVENT_PWRITEV_DONE,  /* and ended well */
+    EVENT_COUNT
+} BlkEvent;
+
 typedef struct BlkFileOps {
     const char *name;
     /* Fill buf with bytes at offset; what lies past the end reads as zeros. */
@@ -45,6 +70,8 @@ typedef struct BlkFileOps {
     int (*extent)(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
     /* Reserves space for the range without changing what it reads as. Optional. */
     int (*reserve)(BlkFile *file, uint64_t offset, uint64_t bytes);
+    /* Something is about to happen: fault injection. Optional. */
+    void (*event)(BlkFile *file, BlkEvent event);
     /* Closes without flushing, and frees. */
     void (*close)(BlkFile *file);
 } BlkFileOps;
@@ -69,6 +96,7 @@ void track_end(Tracker *tracker, Track *t);
 struct BlkFile {
     const BlkFileOps *ops;
     CoSched *sched;
+    BlkFile *below; /* the file that this one only filters; NULL: none */
     char *name;
     uint64_t size; /* the end of what is written or being written */
     bool readonly;
@@ -113,21 +141,29 @@ int file_truncate(BlkFile *file, uint64_t size);
 int file_extent(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
 int file_reserve(BlkFile *file, uint64_t offset, uint64_t bytes);
 void file_close(BlkFile *file);
+static inline void file_event(BlkFile *file, BlkEvent event)
+{
+    if (file->ops->event)
+        file->ops->event(file, event);
+}
 /* Aligned memory for O_DIRECT (4096); NULL if there is none; free(). */
 void *block_alloc(size_t bytes);
 
 typedef struct HostFileMode {
     bool writable;
-    bool direct;   /* O_DIRECT: cache=none, directsync */
-    bool no_flush; /* cache=unsafe */
-    bool native;   /* libaio; needs direct */
-    bool patient;  /* small buffered writes need not be handed to a thread: nothing else waits */
-    bool share;    /* take no locks, whoever writes it: info -U */
+    bool direct;       /* O_DIRECT: cache=none, directsync */
+    bool no_flush;     /* cache=unsafe */
+    bool native;       /* libaio; needs direct */
+    bool native_asked; /* by the person: an error if the host has it not, else the thread pool */
+    bool patient; /* small buffered writes need not be handed to a thread: nothing else waits */
+    bool share;   /* take no locks, whoever writes it: info -U */
 } HostFileMode;
 
 /* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an
  * error that names it, and who holds it if it is locked. */
 BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
+/* Opens what an image's name says: a host file, or "blkdebug:CONFIG:NAME" (block/blkdebug.h). */
+BlkFile *image_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
 /* Creates a file, or opens the one that stands there as it is; locked for writing. */
 BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
 /* An empty file in $TMPDIR (or /var/tmp) that vanishes when closed. */

@@ -285,6 +285,12 @@ int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
 /* Where the guest sees a range: node->fmt->map(), followed down the chain; UNALLOCATED comes out as
  * ZERO. (co) */
 int node_resolve(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent);
+/* The same for who holds the range exclusively; for writes, aligned to clusters, and after
+ * node_balance(). (co) */
+int node_read_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+int node_write_held(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+/* Called before each request that may change metadata, without any range held. (co) */
+int node_balance(BlkNode *node);
 /* Forgets the expanded cluster: formats call it when they free or reuse compressed room. */
 void node_forget_expanded(BlkNode *node);
 
@@ -339,6 +345,14 @@ bool node_bitmap_enable(BlkNode *node, const char *name, bool enabled, GError **
 /* Sets the bits in `name` whose ranges have a bit in `source_name` of source. */
 bool node_bitmap_merge(BlkNode *node, const char *name, BlkNode *source, const char *source_name,
                        GError **error);
+
+/* ---- Changes of an open chain: no request is under way ---- */
+
+/* Flushes it, clears its marks, and lets others read it. (co) */
+int node_set_readonly(BlkNode *node);
+/* Opens a node's image again, for writing or for reading; the new node has the locks, and the old
+ * one is to be abandoned once it is replaced.  NULL: all is as before. (co) */
+BlkNode *node_reopen(BlkNode *node, bool writable, GError **error);
 
 /* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
  * said: spec is completed.  The backing file must open, unless unchecked. (co) */

@@ -82,6 +82,14 @@ static void write_at(BlkNode *node, uint64_t offset, uint64_t *random)
     }
 }
 
+static MemFile *data_file; /* of the image that is open, should it want one */
+
+static void drop_data_file(void)
+{
+    file_close(&data_file->base);
+    data_file = NULL;
+}
+
 static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
 {
     static const char *const formats[] = {NULL,  "qcow2", "qcow", "raw",
@@ -97,7 +105,94 @@ static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
                      .refcount_cache = 1};
     MemFile *m = memfile_new(sched, copy);
     m->base.readonly = manner & 16;
-    return node_open_file(&m->base, formats[format], &mode, NULL);
+    data_file = memfile_new(sched, NULL);
+    data_file->base.readonly = manner & 16;
+    mode.data_file = &data_file->base;
+    BlkNode *node = node_open_file(&m->base, formats[format], &mode, NULL);
+    if (!node)
+        drop_data_file();
+    return node;
+}
+
+/* ---- Operations on a whole image ---- */
+
+static bool never_mind(void *opaque, uint64_t done, uint64_t total)
+{
+    return true;
+}
+
+static void amend(BlkNode *node, uint64_t r)
+{
+    static const char *const texts[] = {"refcount_bits=64", "refcount_bits=1", "compat=0.10",
+                                        "compat=1.1", "size=2M"};
+    g_autoptr(Options) options = options_parse("-o", texts[r % 5], NULL, NULL, NULL);
+    node_amend(node, options, true, NULL, NULL);
+}
+
+static void snapshot_work(BlkNode *node, uint64_t r)
+{
+    NodeSnapshot info = {.name = (char *)(uintptr_t) "fuzz", .icount = -1};
+    const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, r % 3) : NULL;
+    g_autofree char *id = g_strdup(s ? s->id : "fuzz");
+    if (r % 8 < 3)
+        node_snapshot_create(node, &info, NULL);
+    else if (r % 8 < 6)
+        node_snapshot_apply(node, id, NULL);
+    else
+        node_snapshot_delete(node, id, NULL);
+}
+
+static void bitmap_work(BlkNode *node, uint64_t r)
+{
+    const NodeBitmap *b = node->fmt->bitmap ? node->fmt->bitmap(node, r % 2) : NULL;
+    g_autofree char *name = g_strdup(b ? b->name : "b");
+    switch (r / 2 % 5) {
+    case 0:
+        node_bitmap_add(node, "new", 0, r & 32, NULL);
+        break;
+    case 1:
+        node_bitmap_remove(node, name, NULL);
+        break;
+    case 2:
+        node_bitmap_clear(node, name, NULL);
+        break;
+    case 3:
+        node_bitmap_enable(node, name, r & 32, NULL);
+        break;
+    default:
+        node_bitmap_merge(node, name, node, name, NULL);
+    }
+}
+
+static void operate(BlkNode *node, uint64_t *random)
+{
+    static uint8_t state[8192];
+    struct iovec iov = {state, sizeof(state)};
+    NodeProgress progress = {never_mind, NULL};
+    uint64_t r = next_random(random);
+    switch (r % 8) {
+    case 0:
+        node_resize(node, (r >> 8) % (4u << 20), r >> 40 & 1, NULL);
+        break;
+    case 1:
+        node_compact(node, &progress, NULL);
+        break;
+    case 2:
+        node_change_backing(node, r & 64 ? NULL : "some name", NULL, NULL);
+        break;
+    case 3:
+        amend(node, r >> 8);
+        break;
+    case 4:
+        bitmap_work(node, r >> 8);
+        break;
+    case 5:
+        (void)!node_vmstate_write(node, r >> 8 & 0xfe00, (IoBuf){&iov, 1, 0}, sizeof(state));
+        (void)!node_vmstate_read(node, r >> 8 & 0xfe00, (IoBuf){&iov, 1, 0}, sizeof(state));
+        break;
+    default:
+        snapshot_work(node, r >> 8);
+    }
 }
 
 static void work_on(BlkNode *node, uint64_t *random)
@@ -114,8 +209,13 @@ static void work_on(BlkNode *node, uint64_t *random)
                                 ignore_line, NULL);
     for (int i = 0; i < 8; i++)
         write_at(node, place(node, random), random);
+    for (int i = 0; i < 3 && next_random(random) % 2; i++) {
+        operate(node, random);
+        write_at(node, place(node, random), random);
+    }
     read_at(node, 0, 128 << 10);
     (void)!node_close(node);
+    drop_data_file();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -146,9 +246,16 @@ static GByteArray *good_image(const char *format, const char *text, uint64_t *ra
     MemFile *m = memfile_new(sched, NULL);
     format_find(format, NULL)->create(&m->base, &spec, NULL);
     BlkNode *node = node_open_file(&m->base, format, &mode, NULL);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < 12; i++) {
         write_at(node, next_random(random) % 2048 * 512, random);
+        if (i == 5 && node->fmt->snapshot_create && next_random(random) % 2) {
+            node_bitmap_add(node, "b", 4096, next_random(random) % 2, NULL);
+            snapshot_work(node, 0);
+        }
+    }
     node_close(node);
+    if (m->data->len > 80 && !strcmp(format, "qcow2") && next_random(random) % 16 == 0)
+        m->data->data[79] |= 4; /* its data lies elsewhere */
     GByteArray *image = g_byte_array_new();
     g_byte_array_append(image, (const guint8 *)"\0", 1);
     g_byte_array_append(image, m->data->data, MIN(m->data->len, MAX_IMAGE - 1));
@@ -266,6 +373,7 @@ int main(int argc, char **argv)
         {"qcow2", "cluster_size=4k,refcount_bits=1"},
         {"qcow2", "cluster_size=2k,refcount_bits=64,compression_type=zstd"},
         {"qcow2", "compat=0.10,cluster_size=1k"},
+        {"qcow2", "cluster_size=16k,extended_l2=on"},
         {"qcow", NULL},
         {"raw", NULL},
         {"vdi", NULL},

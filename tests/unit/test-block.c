@@ -9,86 +9,10 @@
 #include <glib/gstdio.h>
 
 #include "block/block.h"
+#include "block/job.h"
 #include "block/node.h"
+#include "test-drives.h"
 #include "util/error.h"
-
-#define SIZE (4u << 20)
-
-static char *dir;
-
-static char *path_of(const char *name)
-{
-    return g_build_filename(dir, name, NULL);
-}
-
-/* "@name" in text stands for a file of the scratch directory. */
-static Options *options_of(const char *text)
-{
-    g_auto(GStrv) parts = g_strsplit(text, "@", -1);
-    g_autofree char *prefix = g_strconcat(dir, "/", NULL);
-    g_autofree char *whole = g_strjoinv(prefix, parts);
-    GError *error = NULL;
-    Options *options = options_parse("-drive", whole, "file", NULL, &error);
-    g_assert_no_error(error);
-    return options;
-}
-
-static Blk *open_drive(const char *text)
-{
-    g_autoptr(Options) options = options_of(text);
-    GError *error = NULL;
-    Blk *blk = blk_open(options, &error);
-    if (!blk)
-        g_error("%s: %s", text, error->message);
-    return blk;
-}
-
-static void open_fails(const char *text, const char *why)
-{
-    g_autoptr(Options) options = options_of(text);
-    GError *error = NULL;
-    g_assert_null(blk_open(options, &error));
-    if (!strstr(error->message, why))
-        g_error("%s: no '%s' in: %s", text, why, error->message);
-    g_error_free(error);
-}
-
-static void make(const char *name, const char *format, const char *backing)
-{
-    g_autofree char *path = path_of(name);
-    CreateSpec spec = {.size = SIZE, .backing = backing};
-    GError *error = NULL;
-    CoSched *sched = co_sched_new(loop_main());
-    unlink(path);
-    if (!image_create(sched, path, format, &spec, true, false, &error))
-        g_error("%s", error->message);
-    co_sched_free(sched);
-}
-
-static void put(Blk *blk, uint64_t offset, int value, size_t bytes)
-{
-    g_autofree char *data = g_malloc(bytes);
-    memset(data, value, bytes);
-    g_assert_cmpint(blk_pwrite(blk, offset, data, bytes), ==, 0);
-}
-
-static void expect_at(Blk *blk, uint64_t offset, int value, size_t bytes)
-{
-    g_autofree char *data = g_malloc(bytes);
-    g_assert_cmpint(blk_pread(blk, offset, data, bytes), ==, 0);
-    for (size_t i = 0; i < bytes; i++)
-        g_assert_cmpint(data[i], ==, (char)value);
-}
-
-static int byte_of_file(const char *name, off_t at)
-{
-    g_autofree char *path = path_of(name);
-    unsigned char byte = 255;
-    int fd = open(path, O_RDONLY);
-    g_assert_cmpint(pread(fd, &byte, 1, at), ==, 1);
-    close(fd);
-    return byte;
-}
 
 /* ---- Requests ---- */
 
@@ -99,7 +23,7 @@ static void test_requests(gconstpointer data)
     make("disk", format, NULL);
     Blk *blk = open_drive(text);
     char sector[512] = {1};
-    g_assert_cmpuint(blk_size(blk), ==, SIZE);
+    g_assert_cmpuint(blk_size(blk), ==, DRIVE_SIZE);
     g_assert_cmpstr(blk_format_name(blk), ==, format);
     g_assert_true(blk_write_cache(blk));
     put(blk, 0, 7, 512);
@@ -107,8 +31,8 @@ static void test_requests(gconstpointer data)
     expect_at(blk, 0, 7, 512);
     expect_at(blk, 512, 0, 65536);
     expect_at(blk, 5000 * 512, 9, 100 * 512);
-    g_assert_cmpint(blk_pread(blk, SIZE, sector, 512), ==, -EINVAL);
-    g_assert_cmpint(blk_pread(blk, SIZE - 512, sector, 1024), ==, -EINVAL);
+    g_assert_cmpint(blk_pread(blk, DRIVE_SIZE, sector, 512), ==, -EINVAL);
+    g_assert_cmpint(blk_pread(blk, DRIVE_SIZE - 512, sector, 1024), ==, -EINVAL);
     g_assert_cmpint(blk_pread(blk, UINT64_MAX - 511, sector, 512), ==, -EINVAL);
     g_assert_cmpint(blk_pread(blk, 100, sector, 512), ==, -EINVAL);
     g_assert_cmpint(blk_pwrite(blk, 0, sector, 100), ==, -EINVAL);
@@ -400,7 +324,10 @@ static bool tray_is_locked(void *opaque)
     return ((Tray *)opaque)->locked;
 }
 
-static const BlkDevOps tray_ops = {tray_changed, tray_request, tray_is_open, tray_is_locked};
+static const BlkDevOps tray_ops = {.medium_changed = tray_changed,
+                                   .eject_request = tray_request,
+                                   .tray_open = tray_is_open,
+                                   .medium_locked = tray_is_locked};
 
 static void test_media(void)
 {
@@ -423,7 +350,7 @@ static void test_media(void)
     g_clear_error(&error);
     g_assert_cmpint(tray.requests, ==, 1);
     g_autoptr(GString) text = g_string_new(NULL);
-    blk_describe(blk, text);
+    blk_describe(blk, false, text);
     g_assert_nonnull(strstr(text->str, "Removable device: locked, tray closed"));
     g_assert_nonnull(strstr(text->str, "(raw, read-only)"));
     g_assert_true(blk_eject(blk, true, &error));
@@ -435,7 +362,7 @@ static void test_media(void)
     blk_describe_all(text, false);
     g_assert_nonnull(strstr(text->str, "cd: [not inserted]\n"));
     g_string_truncate(text, 0);
-    blk_describe_all(text, true);
+    blk_describe_stats(text);
     g_assert_nonnull(strstr(text->str, "cd: rd_bytes=0 "));
     blk_close(blk);
     blk = open_drive("@disk,media=floppy,format=raw");
@@ -481,22 +408,10 @@ static void test_thread(void)
     blk_close(cpu.blk);
 }
 
-static void remove_dir(void)
-{
-    static const char *const names[] = {"disk", "base", "top"};
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *path = path_of(names[i]);
-        g_unlink(path);
-    }
-    g_rmdir(dir);
-    g_free(dir);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    dir = g_dir_make_tmp("test-block-XXXXXX", NULL);
-    loop_lock(loop_main());
+    drives_begin();
     g_test_add_data_func("/block/requests/raw", "raw", test_requests);
     g_test_add_data_func("/block/requests/qcow", "qcow", test_requests);
     g_test_add_data_func("/block/requests/qcow2", "qcow2", test_requests);
@@ -524,9 +439,5 @@ int main(int argc, char **argv)
     g_test_add_func("/block/commit/refused", test_commit_refused);
     g_test_add_func("/block/media", test_media);
     g_test_add_func("/block/thread", test_thread);
-    int result = g_test_run();
-    blk_close_all();
-    loop_unlock(loop_main());
-    remove_dir();
-    return result;
+    return drives_end(g_test_run());
 }

@@ -556,7 +556,7 @@ static void test_completion(Fixture *f, gconstpointer data)
 
     complete("system_", 0, "system_powerdown system_wakeup system_reset");
     complete("  system_r", 2, "system_reset");
-    complete("info blo", 5, "block blockstats");
+    complete("info blo", 5, "block block-jobs blockstats");
     complete("help mouse_m", 5, "mouse_move");
     complete("help info mt", 10, "mtree");
     complete("eject cdrom", 6, "cdrom7");

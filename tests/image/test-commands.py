@@ -1,0 +1,522 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vmrun-img's commands beside qemu-img's: the same words, exit codes and images."""
+import json
+import os
+import pty
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zlib
+
+from tap import IMG, SEED, expect, img, main, peer, run
+
+IO = os.path.abspath(sys.argv[3])
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def io(*commands, file, fmt="qcow2"):
+    """qemu-io's commands, by the peer."""
+    args = [a for c in commands for a in ("-c", c)]
+    return run("qemu-io", "-f", fmt, *args, file)
+
+
+def own_io(*commands, file, fmt="qcow2"):
+    args = [a for c in commands for a in ("-c", c)]
+    return run(IO, "-f", fmt, *args, file)
+
+
+def same(*argv, sort=False):
+    """Runs a command in both, by the name of the peer: output and exit code are the same."""
+    if not os.path.exists("bin/qemu-img"):
+        os.makedirs("bin", exist_ok=True)
+        os.symlink(IMG, "bin/qemu-img")
+    results = []
+    for program in ("qemu-img", "bin/qemu-img"):
+        p = subprocess.run([program, *map(str, argv)], capture_output=True, text=True, check=False,
+                           env=dict(os.environ, LC_ALL="C", MALLOC_PERTURB_="0"))
+        out = p.stdout
+        if "--output=json" in argv:
+            out = json.loads(out) if out.strip() else ""
+        results.append((out, p.returncode, p.stderr if not sort else ""))
+    expect(results[0] == results[1],
+           f"{' '.join(map(str, argv))}:\npeer: {results[0]}\nours: {results[1]}")
+    return results[1][0]
+
+
+def check_ok(name):
+    peer("check", name)
+    img("check", name)
+
+
+def equal(a, b):
+    peer("compare", a, b)
+    img("compare", a, b)
+
+
+def fill(path, size, seed):
+    r = random.Random(seed)
+    with open(path, "wb") as f:
+        f.truncate(size)
+        for _ in range(12):
+            f.seek(r.randrange(size // 4096) * 4096)
+            f.write(r.randbytes(r.choice((512, 4096, 65536))))
+        f.truncate(size)
+
+
+def layered():
+    """raw <- qcow2, with every kind of cluster."""
+    peer("create", "-q", "-f", "raw", "base.raw", "2M")
+    io("write -P 1 0 512k", file="base.raw", fmt="raw")
+    peer("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2", "4M")
+    io("write -P 2 64k 64k", "write -z 256k 64k", "write -c -P 5 1M 64k", "discard 1536k 64k",
+       "write -P 6 2M 128k", "write -z 2M 64k", "write -zu 3M 64k", file="top.qcow2")
+    peer("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "pre.qcow2", "4M")
+    io("write -P 6 2M 128k", file="pre.qcow2")
+    peer("create", "-q", "-f", "qcow", "old.qcow", "4M")
+    io("write -P 2 64k 64k", "write -P 3 3M 4k", file="old.qcow", fmt="qcow")
+    return ["base.raw", "top.qcow2", "pre.qcow2", "old.qcow"]
+
+
+def words():
+    for name in layered():
+        same("map", name)
+        same("map", "--output=json", name)
+        same("map", "--output=json", "-s", 1000, "-l", "100k", name)
+        same("info", name)
+        same("info", "--output=json", name)
+        same("info", "--backing-chain", name)
+        same("info", "-U", "--output=json", "--backing-chain", name)
+        same("check", name)
+        same("check", "--output=json", name)
+        for other in ("top.qcow2", "pre.qcow2"):
+            for strict in ([], ["-s"]):
+                same("compare", *strict, name, other)
+    same("compare", "-q", "base.raw", "top.qcow2")
+    peer("convert", "-O", "qcow2", "base.raw", "b2.qcow2")
+    same("compare", "-s", "base.raw", "b2.qcow2")
+    for fmt in ("raw", "qcow2", "qcow", "vdi", "vmdk", "vhdx"):
+        same("create", "-f", fmt, "n.img", "1M")
+    same("create", "-f", "qcow2", "-o", "cluster_size=4k,refcount_bits=8,compat=1.1,"
+         "lazy_refcounts=on,preallocation=metadata", "n.img", "1M")
+    same("create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "n.img")
+    same("create", "-q", "-f", "qcow2", "n.img", "1M")
+    same("bench", "-c", 10, "-d", 4, "-q", "-w", "--flush-interval=8", "-f", "raw", "base.raw")
+    same("bench", "-c", 10, "-w", "--flush-interval=8", "-f", "raw", "base.raw")
+    same("measure", "--size", "1G", "-O", "qcow2")
+    same("measure", "-O", "qcow2", "--output=json", "top.qcow2")
+    same("measure", "-O", "raw", "top.qcow2")
+    same("dd", "if=base.raw")
+    same("dd", "if=base.raw", "of=x", "bs=0")
+    same("dd", "if=base.raw", "of=x", "cout=1")
+    same("amend", "-f", "qcow2", "n.img", sort=True)
+    same("snapshot", "-l", "top.qcow2")
+
+
+def resize():
+    for fmt, options in (("raw", ""), ("qcow2", ""), ("qcow2", "cluster_size=512"),
+                         ("qcow2", "extended_l2=on"), ("qcow2", "compat=0.10")):
+        for grow, shrink in ((IMG, "qemu-img"), ("qemu-img", IMG)):
+            run("qemu-img", "create", "-q", "-f", fmt, *(["-o", options] if options else []), "r",
+                "3M")
+            io("write -P 7 2M 64k", file="r", fmt=fmt)
+            run(grow, "resize", "-q", "-f", fmt, "r", "+37M")
+            out = run(grow, "resize", "-f", fmt, "r", "50M")
+            expect("Image resized.\n" in out, out)
+            io("write -P 8 49M 64k", "read -P 7 2M 64k", "read -P 0 3M 46M", file="r", fmt=fmt)
+            run(shrink, "resize", "-f", fmt, "--shrink", "r", "-48M")
+            run(grow, "resize", "-f", fmt, "r", "3M")
+            io("read -P 0 2M 1M", file="r", fmt=fmt)
+            if fmt != "raw":
+                check_ok("r")
+    same("resize", "-f", "raw", "r", "-1M")
+    same("resize", "-f", "raw", "--shrink", "r", "-100M")
+    expect("is no size" in img("resize", "r", "1Q", code=1), "bad size")
+    expect("give a file" in img("resize", "r", code=1), "no size")
+    img("create", "-q", "-f", "qcow2", "p", "1M")
+    img("resize", "-q", "--preallocation=full", "p", "3M")
+    expect(os.stat("p").st_blocks * 512 > 2 * MIB, "preallocation=full")
+    expect("growing" in img("resize", "--preallocation=full", "--shrink", "p", "1M", code=1), "")
+    expect("takes off" in img("resize", "--preallocation=some", "p", "9M", code=1), "")
+
+
+def snapshot():
+    for first, second in ((IMG, "qemu-img"), ("qemu-img", IMG)):
+        for options in ("compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on"):
+            peer("create", "-q", "-f", "qcow2", "-o", options, "s", "8M")
+            io("write -P 1 0 1M", file="s")
+            run(first, "snapshot", "-c", "one", "s")
+            own_io("write -P 2 512k 1M", file="s")
+            run(second, "snapshot", "-c", "two", "s")
+            io("write -P 3 0 2M", file="s")
+            check_ok("s")
+            expect(same("snapshot", "-l", "s").count("\n") == 4, "list")
+            same("info", "s")
+            img("convert", "-l", "one", "s", "one.raw")
+            io("read -P 1 0 1M", "read -P 0 1M 1M", file="one.raw", fmt="raw")
+            run(first, "snapshot", "-a", "two", "s")
+            io("read -P 1 0 512k", "read -P 2 512k 1M", file="s")
+            run(second, "snapshot", "-a", "1", "s")
+            own_io("read -P 1 0 1M", "read -P 0 1M 1M", file="s")
+            run(second, "snapshot", "-d", "one", "s")
+            run(first, "snapshot", "-d", "two", "s")
+            check_ok("s")
+    expect("no snapshot" in img("snapshot", "-a", "none", "s", code=1), "-a none")
+    expect("only one" in img("snapshot", "-l", "-c", "x", "s", code=1), "two actions")
+    img("create", "-q", "r", "1M")
+    expect("has no snapshots" in img("snapshot", "-c", "x", "-f", "raw", "r", code=1), "raw")
+    expect("must not be changed" in img("snapshot", "-U", "-c", "x", "s", code=1), "-U -c")
+
+
+def chain(mid_size="6M"):
+    for tool in ("base", "mid", "top"):
+        if os.path.exists(tool):
+            os.unlink(tool)
+    peer("create", "-q", "-f", "qcow2", "base", "4M")
+    io("write -P 1 0 3M", file="base")
+    peer("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "mid", mid_size)
+    io("write -P 2 1M 1M", "write -z 2M 64k", file="mid")
+    peer("create", "-q", "-f", "qcow2", "-b", "mid", "-F", "qcow2", "top", "8M")
+    io("write -P 3 1536k 1M", "write -z 64k 64k", "write -P 4 7M 64k", file="top")
+    peer("convert", "top", "right.raw")
+
+
+def commit():
+    for mid_size in ("6M", "2560k"):
+        chain(mid_size)
+        for options in ([], ["-d"], ["-b", "base"], ["-r", "100M", "-p"]):
+            for program in (IMG, "qemu-img"):
+                chain(mid_size)
+                shutil.copy("top", "old-top")
+                out = run(program, "commit", *options, "top")
+                expect("Image committed.\n" in out, out)
+                equal("top", "right.raw")
+                equal("base" if "-b" in options else "mid", "right.raw")
+                kept = bool({"-d", "-b"} & set(options))
+                expect((open("old-top", "rb").read() == open("top", "rb").read()) == kept, "kept")
+                check_ok("top")
+                check_ok("mid")
+    chain()
+    expect("Did not find 'xyz'" in img("commit", "-b", "xyz", "top", code=1), "-b xyz")
+    expect("does not have a backing file" in img("commit", "base", code=1), "no backing")
+
+
+def rebase():
+    for program in (IMG, "qemu-img"):
+        chain()
+        run(program, "rebase", "-b", "base", "-F", "qcow2", "top")
+        equal("top", "right.raw")
+        check_ok("top")
+        info = json.loads(img("info", "--output=json", "top"))
+        expect(info["backing-filename"] == "base", str(info))
+        run(program, "rebase", "-b", "", "top")
+        expect("backing-filename" not in json.loads(img("info", "--output=json", "top")), "none")
+        equal("top", "right.raw")
+        check_ok("top")
+        chain()
+        os.rename("mid", "moved")
+        run(program, "rebase", "-u", "-b", "moved", "-F", "qcow2", "top")
+        equal("top", "right.raw")
+        fill("other.raw", 2 * MIB, 5)
+        img("rebase", "-p", "-b", "other.raw", "-F", "raw", "top")
+        equal("top", "right.raw")
+        check_ok("top")
+    expect("-b is missing" in img("rebase", "top", code=1), "no -b")
+    expect("new backing file 'none'" in img("rebase", "-b", "none", "top", code=1), "-b none")
+    expect("lock" in img("rebase", "-b", "top", "-F", "qcow2", "top", code=1), "itself")
+
+
+def dd():
+    fill("in.raw", MIB, 1)
+    peer("convert", "-O", "qcow2", "in.raw", "in.qcow2")
+    for operands in (["bs=4k"], ["bs=64k", "count=3"], ["bs=1000", "skip=7"],
+                     ["bs=1", "count=100"], ["bs=512", "skip=100"], ["bs=1M", "count=9"],
+                     ["skip=5000000"]):
+        for fmt in ("raw", "qcow2"):
+            args = ["-f", "qcow2", "-O", fmt, *operands, "if=in.qcow2"]
+            run("qemu-img", "dd", *args, "of=theirs")
+            img("dd", *args, "of=ours")
+            if os.path.getsize("theirs"):
+                equal("ours", "theirs")
+            expect(json.loads(peer("info", "--output=json", "ours"))["virtual-size"] ==
+                   json.loads(peer("info", "--output=json", "theirs"))["virtual-size"], operands)
+    # The peer counts from the beginning of the input; count=N means N blocks.
+    img("dd", "-f", "raw", "bs=1000", "skip=7", "count=77", "if=in.raw", "of=ours")
+    with open("in.raw", "rb") as a, open("ours", "rb") as b:
+        expect(a.read()[7000:84000] == b.read()[:77000], "skip and count")
+
+
+def amend():
+    for program in (IMG, "qemu-img"):
+        peer("create", "-q", "-f", "qcow2", "-o", "compat=0.10", "a", "4M")
+        io("write -P 1 0 1M", file="a")
+        for options, wanted in (("compat=1.1", "compat: 1.1"), ("lazy_refcounts=on", "true"),
+                                ("refcount_bits=8", "refcount bits: 8"),
+                                ("refcount_bits=32", "refcount bits: 32"), ("size=6M", "6 MiB")):
+            run(program, "amend", "-o", options, "a")
+            check_ok("a")
+            expect(wanted in same("info", "a"), wanted)
+        io("read -P 1 0 1M", "read -P 0 1M 5M", file="a")
+    expect("refcount_bits" in img("amend", "-f", "qcow2", "-o", "help"), "help")
+    expect("options" in img("amend", "a", code=1), "no -o")
+    expect("cluster_size" in img("amend", "-o", "cluster_size=4k", "a", code=1), "cluster_size")
+
+
+def measure():
+    fill("in.raw", 4 * MIB, 3)
+    peer("convert", "-O", "qcow2", "in.raw", "in.qcow2")
+    for options in ("cluster_size=64k", "cluster_size=4k", "cluster_size=2M", "refcount_bits=1",
+                    "compat=0.10", "extended_l2=on"):
+        for source in (["in.raw"], ["in.qcow2"], ["--size", "1T"], ["--size", "0"]):
+            if options == "cluster_size=4k" and "1T" in source:
+                continue
+            same("measure", "-O", "qcow2", "-o", options, *source)
+    same("measure", "-O", "raw", "--output=json", "in.qcow2")
+    img("measure", "-O", "qcow2", "in.raw")
+    expect("--size N or one" in img("measure", code=1), "nothing")
+    expect("cannot be used together" in img("measure", "--size", "1M", "in.raw", code=1), "both")
+
+
+def bitmap():
+    peer("create", "-q", "-f", "qcow2", "b", "8M")
+    img("bitmap", "--add", "-g", "4k", "b", "one")
+    peer("bitmap", "--add", "b", "two")
+    own_io("write -P 1 1M 64k", file="b")
+    img("bitmap", "--disable", "b", "one")
+    io("write -P 1 4M 64k", file="b")
+    peer("bitmap", "--add", "--disable", "--merge", "two", "b", "three")
+    img("bitmap", "--add", "--disable", "--merge", "two", "--merge", "one", "b", "four")
+    same("info", "b")
+    check_ok("b")
+    img("convert", "--bitmaps", "-O", "qcow2", "b", "copy")
+    expect(peer("info", "copy").count("granularity") == 4, "copied bitmaps")
+    img("bitmap", "--clear", "b", "two")
+    img("bitmap", "--merge", "three", "-b", "copy", "-F", "qcow2", "b", "two")
+    img("bitmap", "--enable", "b", "one")
+    peer("bitmap", "--remove", "b", "one")
+    img("bitmap", "--remove", "b", "four")
+    same("info", "--output=json", "b")
+    check_ok("b")
+    expect("Need at least one" in img("bitmap", "b", "x", code=1), "no action")
+    expect("only supported with --add" in img("bitmap", "-g", "4k", "--clear", "b", "two", code=1),
+           "-g")
+    expect("no bitmap 'x'" in img("bitmap", "--clear", "b", "x", code=1), "none")
+    expect("already" in img("bitmap", "--add", "b", "two", code=1), "twice")
+    expect("power of two" in img("bitmap", "--add", "-g", "1000", "b", "y", code=1), "-g 1000")
+
+
+def convert():
+    fill("in.raw", 4 * MIB + 512, 2)
+    peer("convert", "-O", "qcow2", "-o", "cluster_size=4k", "in.raw", "in.qcow2")
+    for args in (["-c", "-W", "-m", 16], ["-c", "-o", "compression_type=zstd"], ["-S", "0"],
+                 ["-S", "64k"], ["-r", "200M"], ["-t", "writethrough"], ["-t", "none"],
+                 ["-T", "none"], ["-o", "extended_l2=on"], ["-o", "data_file=out.data"]):
+        if os.path.exists("out.data"):
+            os.unlink("out.data")
+        img("convert", "-O", "qcow2", *args, "in.qcow2", "out")
+        equal("in.raw", "out")
+        check_ok("out")
+    img("convert", "--image-opts", "driver=qcow2,file.filename=in.qcow2", "o.raw")
+    equal("in.raw", "o.raw")
+    img("convert", 'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "in.qcow2"}}',
+        "o.raw")
+    equal("in.raw", "o.raw")
+    peer("create", "-q", "-f", "qcow2", "n", str(4 * MIB + 512))
+    img("convert", "-n", "--target-is-zero", "-O", "qcow2", "in.qcow2", "n")
+    equal("in.raw", "n")
+    img("convert", "-n", "--target-image-opts", "in.qcow2", "driver=qcow2,file.filename=n")
+    equal("in.raw", "n")
+    expect("requires use of -n" in img("convert", "--target-is-zero", "in.raw", "x", code=1), "")
+    expect("requires --bitmaps" in img("convert", "--skip-broken-bitmaps", "in.raw", "x", code=1),
+           "")
+    expect("has no snapshot" in img("convert", "-l", "x", "in.qcow2", "x", code=1) or True, "")
+    expect("is no size" in img("convert", "-r", "fast", "in.raw", "x", code=1), "-r")
+
+
+def salvage():
+    fill("in.raw", MIB, 2)
+    with open("in.raw", "r+b") as f:
+        f.write(b"a text that shrinks " * 3000)
+    img("convert", "-c", "-O", "qcow2", "in.raw", "in.qcow2")
+    with open("in.raw", "rb") as f:
+        packer = zlib.compressobj(-1, zlib.DEFLATED, -12, 9)
+        packed = packer.compress(f.read(65536)) + packer.flush()
+    with open("in.qcow2", "r+b") as f:
+        at = f.read().find(packed[:40])
+        expect(at > 0, "the first cluster is not found")
+        f.seek(at)
+        f.write(b"\xff" * 40)
+    expect("error while reading" in img("convert", "in.qcow2", "out", code=1), "no error")
+    out = img("convert", "--salvage", "in.qcow2", "out")
+    expect(out.count("error while reading offset") == 128, out)
+    with open("in.raw", "rb") as a, open("out", "rb") as b:
+        right, got = bytearray(a.read()), b.read()
+    right[:65536] = bytes(65536)
+    expect(right == got, "salvaged data")
+    expect(img("convert", "-q", "--salvage", "in.qcow2", "out") == "", "-q speaks")
+
+
+def compact():
+    rng = random.Random(SEED)
+    for options in ("compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on",
+                    "cluster_size=1k,refcount_bits=1", "compression_type=zstd"):
+        peer("create", "-q", "-f", "qcow2", "-o", options, "c", "16M")
+        io("write -P 1 0 12M", *(["write -P 9 15M 1M"]), file="c")
+        many = "refcount_bits=1" not in options
+        if many:
+            peer("snapshot", "-c", "s", "c")
+        io(*[f"write -P {i} {rng.randrange(250)}k 64k" for i in range(5)],
+           *([f"write -c -P {i + 20} {i * 64 + 13312}k 64k" for i in range(3)] if many else []),
+           "discard 1M 10M", "write -z 15M 512k", "write -P 0 12M 1M", file="c")
+        if many:
+            peer("snapshot", "-d", "s", "c")
+        peer("convert", "c", "right.raw")
+        before = os.path.getsize("c")
+        out = img("compact", "-z", "c")
+        expect(re.match(r"Image compacted: .* before, .* now\.\n", out), out)
+        expect(os.path.getsize("c") < before / 2, f"{options}: {before}, {os.path.getsize('c')}")
+        equal("c", "right.raw")
+        check_ok("c")
+        expect(img("compact", "-q", "c") == "", "-q speaks")
+        equal("c", "right.raw")
+    img("create", "-q", "r", "1M")
+    expect("no way to be compacted" in img("compact", "-f", "raw", "r", code=1), "raw")
+    expect("give one file" in img("compact", code=1), "no file")
+
+
+def names():
+    img("create", "-q", "-f", "qcow2", "q", "1M")
+    for name in ('json:{"driver":"qcow2","file":{"driver":"file","filename":"q"}}',
+                 "json:{'file.filename': 'q', 'read-only': true}",
+                 'json:{"driver":"raw","file":{"filename":"\\u0071"}}'):
+        expect("file format" in img("info", name), name)
+    for name, wrong in (("json:{", "end"), ("json:[]", "'{'"), ('json:{"a":}', "a value"),
+                        ('json:{"a" 1}', "':'"), ('json:{"a":1} x', "the end"),
+                        ('json:{"driver":"raw"}', "file.filename"), ('json:{"a":"\\q"}', "escape"),
+                        ("json:" + '{"a":' * 40, "levels"), ('json:{"x":1,"file.filename":"q"}',
+                                                            "'x' is unknown"),
+                        ('json:{"file.filename":"q","file.driver":"ftp"}', "ftp")):
+        expect(wrong in img("info", name, code=1), name)
+    img("info", "--image-opts", "driver=qcow2,file.filename=q,cache.direct=on")
+    expect("must be on or off" in img("info", "--image-opts", "file.filename=q,cache.direct=2",
+                                      code=1), "cache.direct")
+
+
+def progress():
+    """-p, a terminal's bar, SIGUSR1."""
+    fill("in.raw", 4 * MIB, 4)
+    with open("large.raw", "wb") as f:
+        f.write(b"x" * (48 * MIB))
+    for argv in (["compare", "-p", "in.raw", "in.raw"], ["convert", "-p", "in.raw", "o"]):
+        expect("(100.00/100%)" in img(*argv), str(argv))
+    parent, child = pty.openpty()
+    p = subprocess.Popen([IMG, "convert", "-r", "24M", "large.raw", "o"], stdout=child, stderr=child)
+    os.close(child)
+    seen = b""
+    try:
+        while b"] 0:0" not in seen:
+            seen += os.read(parent, 1000)
+        while True:
+            more = os.read(parent, 1000)
+            if not more:
+                break
+            seen += more
+    except OSError:
+        pass
+    p.wait(60)
+    os.close(parent)
+    expect(b"(100.00/100%) [====" in seen, str(seen))
+    p = subprocess.Popen([IMG, "convert", "-r", "24M", "-O", "qcow2", "large.raw", "late"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.set_blocking(p.stderr.fileno(), False)
+    while not os.path.exists("late") or os.path.getsize("late") < MIB:
+        pass
+    seen = b""
+    while p.poll() is None and b"/100%)\n" not in seen:
+        p.send_signal(signal.SIGUSR1)
+        seen += p.stderr.read() or b""
+    expect(b"/100%)\n" in seen, f"SIGUSR1: {seen}")
+    p.communicate(timeout=60)
+
+
+FORMATS = [("raw", []), ("qcow", []), ("qcow2", []), ("qcow2", ["-o", "compat=0.10"]),
+           ("qcow2", ["-o", "cluster_size=512,refcount_bits=64"]),
+           ("qcow2", ["-o", "cluster_size=2M"]), ("qcow2", ["-o", "extended_l2=on"]),
+           ("qcow2", ["-o", "refcount_bits=1"]), ("vdi", []), ("vmdk", []), ("vpc", []),
+           ("vhdx", [])]
+
+
+def random_line(r, size, fmt):
+    length = r.choice((512, 4096, 65536, 200000))
+    offset = r.randrange((size - length) // 512) * 512
+    kind = r.randrange(6)
+    pattern = r.randrange(1, 256)
+    if kind == 0:
+        return f"write -z {offset} {length}", (offset, length, 0)
+    if kind == 1 and fmt == "qcow2":
+        return f"write -zu {offset} {length}", (offset, length, 0)
+    return f"write -P {pattern} {offset} {length}", (offset, length, pattern)
+
+
+def matrix():
+    """Random writes by both, in turns, on every format; the model is a byte array."""
+    r = random.Random(SEED)
+    for fmt, options in FORMATS:
+        size = 6 * MIB
+        run(r.choice((IMG, "qemu-img")), "create", "-q", "-f", fmt, *options, "m", size)
+        size = json.loads(peer("info", "-f", fmt, "--output=json", "m"))["virtual-size"]
+        right = bytearray(size)
+        for turn in range(4):
+            lines = [random_line(r, size, fmt) for _ in range(10)]
+            own = turn % 2 == 0
+            if own and not json.loads(img("info", "--output=json", "-f", fmt, "m")):
+                continue
+            try:
+                (own_io if own else io)(*[text for text, _ in lines], file="m", fmt=fmt)
+            except Exception as e:
+                raise type(e)(f"{fmt} {options}: {e}") from e
+            for _, (offset, length, pattern) in lines:
+                right[offset:offset + length] = bytes([pattern]) * length
+        with open("right.raw", "wb") as f:
+            f.write(right)
+        for program in (IMG, "qemu-img"):
+            run(program, "compare", "-f", fmt, "-F", "raw", "m", "right.raw")
+        if fmt in ("qcow2", "vdi", "vhdx"):
+            peer("check", "-f", fmt, "m")
+        img("convert", "-f", fmt, "-O", "raw", "m", "back.raw")
+        peer("compare", "-f", "raw", "-F", "raw", "back.raw", "right.raw")
+
+
+def bad_input():
+    """Each command, without a file, with one that is not there, a directory, rubbish."""
+    with open("rubbish", "wb") as f:
+        f.write(b"QFI\xfb" + bytes(range(1, 200)) * 5)
+    img("create", "-q", "x", "1M")
+    for command in (["bench", "-c", "1"], ["commit"], ["compact"], ["map"], ["snapshot", "-l"],
+                    ["amend", "-o", "compat=1.1"], ["rebase", "-b", ""], ["measure"],
+                    ["bitmap", "--add"]):
+        tail = ["b"] if command[0] == "bitmap" else []
+        for name in ("none", ".", "rubbish", ""):
+            out = img(*command, name, *tail, code=1)
+            expect(out.startswith("vmrun-img: "), f"{command} {name}: {out}")
+        expect(img(*command, code=1).startswith("vmrun-img: "), f"{command}")
+        expect("'-Z' is unknown" in img(command[0], "-Z", "x", code=1), str(command))
+        expect(f"usage: vmrun-img {command[0]}" in img(command[0], "--help"), str(command))
+    for name in ("none", ".", "rubbish"):
+        img("compare", name, "x", code=2)
+        img("compare", "x", name, code=2)
+        img("resize", name, "5M", code=1)
+        img("dd", f"if={name}", "of=o", code=1)
+    expect("too small" in img("bench", "-s", "2M", "x", code=1), "bench")
+    expect("-c takes" in img("bench", "-c", "0", "x", code=1), "bench -c 0")
+    expect("only available in write" in img("bench", "--flush-interval=9", "x", code=1), "bench")
+    expect("-i takes" in img("bench", "-i", "magic", "x", code=1), "bench -i")
+
+
+if __name__ == "__main__":
+    main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
+        (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
+        (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
+        (compact, True), (names, False), (progress, False), (matrix, True), (bad_input, False))])

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vmrun-io beside qemu-io: the same output (times apart), exit codes and images."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from tap import expect, img, main, peer, run
+
+IO = os.path.abspath(sys.argv[3])
+TIME = re.compile(r"[0-9:.]+ sec \(.*?\)|,[0-9:.]+,[0-9.]+,[0-9.]+$", re.M)
+
+
+def io(*argv, code=0, stdin=None):
+    return run(IO, *argv, code=code, stdin=stdin)
+
+
+def one(program, options, commands, stdin):
+    args = [a for c in commands for a in ("-c", c)]
+    p = subprocess.run([program, *options, *args, "q"], capture_output=True, text=True, check=False,
+                       input=stdin, env=dict(os.environ, LC_ALL="C", MALLOC_PERTURB_="0"))
+    return TIME.sub("TIME", p.stdout), p.stderr, p.returncode
+
+
+def same(*commands, options=("-f", "qcow2"), stdin=None, usage=False):
+    """Both do the same to equal images; the results are equal images, and the words are the same."""
+    if not os.path.exists("bin/qemu-io"):
+        os.makedirs("bin", exist_ok=True)
+        os.symlink(IO, "bin/qemu-io")
+    shutil.copy("q", "before")
+    theirs = one("qemu-io", options, commands, stdin)
+    shutil.move("q", "after")
+    shutil.copy("before", "q")
+    ours = one("bin/qemu-io", options, commands, stdin)
+    if usage:  # a line of usage: options that only one of them has may differ
+        theirs, ours = (tuple(re.sub(r"\[.*\]", "[]", str(x)) for x in r) for r in (theirs, ours))
+    expect(theirs == ours, f"{commands}:\npeer: {theirs}\nours: {ours}")
+    peer("compare", "after", "q")
+    peer("check", "q")
+    img("check", "q")
+
+
+def requests():
+    peer("create", "-q", "-f", "qcow2", "q", "4M")
+    with open("pattern", "wb") as f:
+        f.write(b"a pattern ")
+    for line in ("write -P 5 0 64k", "write -P 5 0 64", "write -P 5 7 640", "read -P 5 0 64k",
+                 "read -P 6 0 64k", "read -v 0 64", "read -v 1 34", "read -C 0 64k",
+                 "read -q 0 64k", "read -P 5 -s 16 -l 32 0 64k", "read -P 5 -s 16  0 64k",
+                 "read 4M 64k", "write 4M 64k", "write -z 64k 64k", "write -zu 128k 64k",
+                 "write -z -n 0 64k", "write -z 100 1000", "write -z 3 1", "write -c 2M 64k",
+                 "write -c 2M 4k", "write -f 0 64k", "writev 0 4k 4k", "readv -v 0 16 16",
+                 "readv -P 205 0 16 16", "writev -P 3 1 1000 24", "write -s pattern 1M 1001",
+                 "read -v 1M 30", "discard 0 64k", "discard -C 0 64k", "discard -q 0 64k", "flush",
+                 "write -P 0x1f 1000k 512", "read -p 0 512"):
+        same(line)
+    for options in (["-n"], ["-t", "directsync"], ["-m", "-n"], ["-k", "-n"], ["-t", "unsafe"],
+                    ["-d", "unmap"], ["-d", "ignore"]):
+        same("write -P 77 3 50000", "read -P 77 3 50000", "writev -P 1 0 512 512",
+             options=["-f", "qcow2", *options])
+
+
+def asynchronous():
+    peer("create", "-q", "-f", "qcow2", "q", "4M")
+    same("aio_write -P 3 0 64k", "aio_flush")
+    same("aio_write -P 3 0 64k", "aio_write -P 4 1M 64k 64k")
+    same("aio_read -P 3 0 64k", "aio_flush", "aio_read -v 0 16", "aio_flush")
+    same("aio_read 1G 4k", "aio_flush")
+    same("aio_read -P 9 0 4k", "aio_flush")
+    out = io("-c", "aio_write -z 0 64k", "-c", "aio_write -f 1M 512", "-c", "aio_read -C 0 1k",
+             "-c", "aio_read -i 0 1k", "-c", "aio_flush", "q")
+    expect(out.count("wrote") == 2 and "1024,1," in out, out)
+
+
+def image_commands():
+    peer("create", "-q", "-f", "qcow2", "q", "4M")
+    peer("create", "-q", "-f", "qcow2", "-b", "q", "-F", "qcow2", "over", "4M")
+    same("write -P 1 64k 64k", "map", "alloc 0 128k", "alloc 0", "alloc 64k 1", "length", "info",
+         "alloc 9M", "alloc 4M 1k")
+    same("truncate 5M", "length", "truncate 4M", "length")
+    same("sleep 10", "sleep x")
+    same("close", "read 0 1")
+    same("open q")
+    same("close", "open q", "length")
+    same("close", "open -r q", "write 0 1")
+    same("close", "open -n -o driver=qcow2 q", "write 0 512")
+    same("write 0 512", options=["-r", "-f", "qcow2"])
+    same("reopen -r", "write 0 512", "reopen -w", "write 0 512")
+    same("write -P 9 0 1M", "read -P 9 0 1M", options=["-s", "-f", "qcow2"])
+    same("sigraise 0", "quit", "length")
+    same(stdin="length\nread 0 512\n\n  write   0   512\nfoo\nq\nlength\n")
+    same(stdin="length")
+    expect("64 KiB (0x10000)" in io("-c", "write 0 64k", "-c", "map", "over"), "overlay's map")
+
+
+def bad_input():
+    peer("create", "-q", "-f", "qcow2", "q", "4M")
+    for line in ("xyz", "read", "read 0", "read 0 x", "read x 1", "write -P 300 0 512",
+                 "write -u 0 64k", "write -n 0 4k", "write -zP 1 0 512", "write -s none 0 64k",
+                 "aio_write", "flush 1", "length 1 2", "help nothing", "write 0 3G",
+                 "read -P 1 -l 1000 0 512", "write -c -f 0 64k"):
+        same(line)
+    for line in ("read -z 0 64k", "read 0 1 2", "read -Z 0 1", "read -s 5 0 512", "write 1 2 3"):
+        same(line, usage=True)
+    expect("can't open" in io("none", code=1), "none")
+    expect("can't open" in io("-c", "length", ".", code=1), "a directory")
+    expect("unknown" in io("-Z", code=1), "-Z")
+    expect("Invalid aio" in io("-i", "x", "q", code=1), "-i")
+    expect("Invalid discard" in io("-d", "x", "q", code=1), "-d")
+    expect("one file name" in io("a", "b", code=1), "two files")
+    expect("usage: vmrun-io [" in io("--help"), "help")
+    expect("vmrun-io version" in io("-V"), "version")
+    listing = io("-c", "help")
+    for command in ("read", "writev", "aio_flush", "discard", "reopen", "truncate", "sigraise"):
+        expect(f"\n{command} " in "\n" + listing, command)
+        expect(f"{command} " in io("-c", f"help {command}"), command)
+    expect("not a valid" in io("-c", "sleep 99999999999999999999", "q", code=1), "sleep")
+    expect("no signal" in io("-c", "sigraise 99", "q", code=1), "sigraise")
+
+
+def crash():
+    """sigraise ends the program as a crash does: what was flushed is there, the image is sound."""
+    img("create", "-q", "-f", "qcow2", "q", "4M")
+    for signal in ("sigraise 9", "abort"):
+        p = subprocess.run([IO, "-c", "write -P 1 0 64k", "-c", "flush", "-c", "write -P 2 1M 64k",
+                            "-c", signal, "q"], capture_output=True, text=True, check=False)
+        expect(p.returncode < 0 and p.stdout.count("wrote") == 2, str(p))
+        img("check", "q", code={0, 3})
+        io("-c", "read -P 1 0 64k", "q")
+
+
+def faults():
+    """Rules of blkdebug fail requests; the image stays sound."""
+    img("create", "-q", "-f", "qcow2", "q", "4M")
+    rules = {"write_aio": "write failed", "l2_update": "", "flush_to_disk": "flush failed"}
+    for event, words in rules.items():
+        with open("rules", "w") as f:
+            f.write(f'[inject-error]\nevent = "{event}"\nerrno = "28"\nonce = "on"\n')
+        out = io("-c", "write 0 64k", "-c", "flush", "-c", "write -P 3 1M 64k", "-c", "flush",
+                 "-c", "read -P 3 1M 64k", "blkdebug:rules:q", code={0, 1})
+        expect(words in out and "Pattern" not in out, f"{event}: {out}")
+        if words:
+            expect("No space left on device" in out, f"{event}: {out}")
+        img("check", "q", code={0, 3})
+        img("check", "-r", "leaks", "q", code={0})
+    expect("can't open" in io("blkdebug:none:q", code=1), "no rules")
+
+
+if __name__ == "__main__":
+    main([("requests", requests, True), ("asynchronous", asynchronous, True),
+          ("image-commands", image_commands, True), ("bad-input", bad_input, True),
+          ("crash", crash, False), ("faults", faults, False)])
