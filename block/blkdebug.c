@@ -373,15 +373,11 @@ BlkFile *blkdebug_open(BlkFile *child, const char *config, GError **error)
 
 /* ---- Names ---- */
 
-#define PREFIX "blkdebug:"
-
-BlkFile *image_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error)
+BlkFile *blkdebug_open_name(CoSched *sched, const char *name, HostFileMode mode, GError **error)
 {
-    if (!g_str_has_prefix(name, PREFIX))
-        return host_file_open(sched, name, mode, error);
-    const char *config = name + strlen(PREFIX), *colon = strchr(config, ':');
+    const char *config = name + strlen(BLKDEBUG_PREFIX), *colon = strchr(config, ':');
     if (!colon) {
-        fail(error, "'%s': the form is " PREFIX "CONFIG:IMAGE; CONFIG may be empty", name);
+        fail(error, "'%s': the form is " BLKDEBUG_PREFIX "CONFIG:IMAGE; CONFIG may be empty", name);
         return NULL;
     }
     BlkFile *child = image_file_open(sched, colon + 1, mode, error);

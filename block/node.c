@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats.h"
+#include "nbd.h"
 #include "util/bytes.h"
 #include "util/error.h"
 
@@ -76,7 +77,7 @@ char *backing_path(const char *image, const char *backing)
 {
     const char *path = host_file_path(backing);
     const char *slash = strrchr(image, '/');
-    if (path[0] == '/' || !slash)
+    if (path[0] == '/' || !slash || nbd_is_name(backing))
         return g_strdup(path);
     return g_strdup_printf("%.*s%s", (int)(slash - image) + 1, image, path);
 }
@@ -87,7 +88,7 @@ static bool check_name(const char *name, GError **error)
 {
     if (!*name)
         return fail(error, "the image's file name is empty");
-    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, "blkdebug:"))
+    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, "blkdebug:") || nbd_is_name(name))
         return true;
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (!length || name[length] != ':')
@@ -180,7 +181,7 @@ static BlkNode *open_in_chain(CoSched *sched, const char *name, const char *form
     HostFileMode file_mode = mode->file;
     /* A ring would stumble over its own lock before it could be recognised. */
     BlkFile *file = NULL;
-    if (above) {
+    if (above && !nbd_is_name(name)) {
         HostFileMode look = {.share = true};
         file = image_file_open(sched, name, look, error);
         if (!file)

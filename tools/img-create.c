@@ -15,7 +15,7 @@ const Command command_create = {
     .synopsis = "[--object OBJECT] [-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o "
                 "OPTIONS] FILE [SIZE]",
     .help = "Makes an image.  With a backing file SIZE may be left out: its size is taken.\n\n"
-            "  -f FORMAT   raw (default), qcow or qcow2\n"
+            "  -f FORMAT   raw (default), qcow, qcow2, luks, vdi, vhdx, vmdk or vpc\n"
             "  -b FILE     unchanged clusters are read from this image\n"
             "  -F FORMAT   its format; it is looked at, if you do not say it\n"
             "  -u          do not look whether the backing file is there\n"

@@ -26,6 +26,9 @@
 
 /* Filters child, which it takes over, even on failure.  config: NULL or "" for no rules yet. */
 BlkFile *blkdebug_open(BlkFile *child, const char *config, GError **error);
+#define BLKDEBUG_PREFIX "blkdebug:"
+/* Opens "blkdebug:CONFIG:IMAGE". */
+BlkFile *blkdebug_open_name(CoSched *sched, const char *name, HostFileMode mode, GError **error);
 /* Adds a rule: rule takes the keys above, kind is "inject-error" or "set-state".  An error if file
  * is no such filter, or the rule is bad. */
 bool blkdebug_add_rule(BlkFile *file, const char *kind, const Options *rule, GError **error);

@@ -162,7 +162,8 @@ typedef struct HostFileMode {
 /* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an
  * error that names it, and who holds it if it is locked. */
 BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
-/* Opens what an image's name says: a host file, or "blkdebug:CONFIG:NAME" (block/blkdebug.h). */
+/* Opens what an image's name says: a host file, "blkdebug:CONFIG:NAME" (block/blkdebug.h), or an
+ * NBD disk (block/nbd.h). */
 BlkFile *image_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
 /* Creates a file, or opens the one that stands there as it is; locked for writing. */
 BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);

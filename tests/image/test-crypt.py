@@ -5,11 +5,13 @@ import os
 import random
 import shutil
 import struct
+import sys
 
 from tap import IMG, SEED, WORK, expect, img, main, peer, run
 
 MIB = 1 << 20
 SECRET = ["--object", "secret,id=sec0,data=geheim"]
+VMRUN = os.path.abspath(sys.argv[3])
 CRYPTSETUP = shutil.which("cryptsetup") or shutil.which("/sbin/cryptsetup")
 
 # options beside key-secret and iter-time
@@ -160,6 +162,20 @@ def cryptsetup():
         run(CRYPTSETUP, "open", "--test-passphrase", "--type", "luks1", "--key-file", "other", "i", code=2)
 
 
+def machine():
+    """A drive of vmrun takes its password from -object."""
+    create(IMG, "i", SHAPES[0])
+    open("key", "w").write("geheim")
+    drive = ["-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio"]
+    out = run(VMRUN, *drive, "-object", "secret,id=s,file=key", "-drive", "file=i,key-secret=s",
+              stdin="info block\nquit\n")
+    expect("ide0-hd0: i (luks)" in out, out)
+    out = run(VMRUN, *drive, "-drive", "file=i", stdin="quit\n", code=1)
+    expect("its password is missing" in out, out)
+    out = run(VMRUN, *drive, "-drive", "file=i,key-secret=s", stdin="quit\n", code=1)
+    expect("no secret with id 's'" in out, out)
+
+
 def tests():
     for options in SHAPES:
         if "aes-192" in options:
@@ -169,6 +185,7 @@ def tests():
     yield "convert", convert, True
     yield "errors", errors, False
     yield "hostile", hostile, False
+    yield "machine", machine, False
     yield "cryptsetup", cryptsetup, True
 
 

@@ -141,6 +141,41 @@ def info(fmt, options):
     return test
 
 
+def vhd_sum(data, at):
+    data[at:at + 4] = bytes(4)
+    data[at:at + 4] = struct.pack(">I", ~sum(data) & 0xffffffff)
+
+
+def vpc_differencing():
+    """A child made here: sectors whose bit is set are its own, the others its parent's."""
+    rnd = random.Random(SEED)
+    os.mkdir("d")
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on", "d/base.vhd", 4 * MIB)
+    run(WORK, "-b", "d/base.vhd", "vpc", "r.raw", SEED, 60)
+    base, right = open("d/base.vhd", "rb").read(), bytearray(open("r.raw", "rb").read())
+    footer, header = bytearray(base[:512]), bytearray(base[512:1536])
+    struct.pack_into(">I", footer, 60, 4)
+    vhd_sum(footer, 64)
+    name = ".\\base.vhd".encode("utf-16-le")
+    struct.pack_into(">4sIIIQ", header, 576, b"W2ru", 512, len(name), 0, 2048)
+    vhd_sum(header, 36)
+    bits, block = bytearray(512), bytearray(rnd.randbytes(2 * MIB))
+    for n in range(4096):
+        if rnd.randrange(3) == 0 or 100 < n < 300:
+            bits[n // 8] |= 0x80 >> n % 8
+            right[2 * MIB + n * 512:2 * MIB + (n + 1) * 512] = block[n * 512:(n + 1) * 512]
+    table = struct.pack(">II", 0xffffffff, 3072 // 512).ljust(512, b"\0")
+    with open("d/child.vhd", "wb") as f:
+        f.write(footer + header + table + name.ljust(1024, b"\0") + bits + block + footer)
+    img("convert", "-f", "vpc", "-O", "raw", "d/child.vhd", "o.raw")
+    expect(open("o.raw", "rb").read() == right, "differs")
+    expect("backing file: ./base.vhd" in img("info", "d/child.vhd"), "info")
+    out = run(WORK, "-b", "d/child.vhd", "vpc", "r.raw", 1, 1, code=1)
+    expect("can only be read" in out, out)
+    os.unlink("d/base.vhd")
+    expect("No such file" in img("convert", "-f", "vpc", "-O", "raw", "d/child.vhd", "o.raw", code=1), "alone")
+
+
 def vmdk_parent():
     for maker, other in ((IMG, "qemu-img"), ("qemu-img", IMG)):
         peer("create", "-q", "-f", "vmdk", "base.vmdk", 4 * MIB)
@@ -294,6 +329,7 @@ def tests():
         yield f"convert/{fmt}/{options}", convert(fmt, options), True
         yield f"info/{fmt}/{options}", info(fmt, options), True
     yield "vhdx/log", vhdx_log, True
+    yield "vpc/differencing", vpc_differencing, False
     yield "vmdk/parent", vmdk_parent, True
     yield "vmdk/elsewhere", vmdk_elsewhere, False
 

@@ -188,7 +188,7 @@ def chains():
     img("create", "-q", "-f", "qcow2", "chain300", "1M")
     expect("longer than" in survive("chain0", ["convert", "-O", "raw"]), "a chain without end")
     survive("chain60")
-    for name in ("/dev/zero", "/dev/stdin", "nbd://x", "/proc/self/mem", "."):
+    for name in ("/dev/zero", "/dev/stdin", "nbd:unix:none", "/proc/self/mem", "."):
         img("create", "-q", "-f", "qcow2", "-u", "-b", name, "-F", "raw", "e", "1M")
         survive("e")
 

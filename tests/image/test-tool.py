@@ -78,7 +78,7 @@ def info():
     says("neither a file nor a block device", "info", "/dev/null")
     os.mkfifo("fifo")
     says("neither a file", "info", "fifo")
-    says("no support for 'nbd:'", "info", "nbd://localhost/x")
+    says("no support for 'https:'", "info", "https://localhost/x")
     says("no support for 'json:'", "info", 'json:{"driver":"raw"}')
     says("did you mean 'json'", "info", "--output=jsn", "none")
     open("short", "wb").write(b"QFI\xfb\0\0\0\3abc")

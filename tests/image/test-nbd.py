@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""NBD disks: against qemu-nbd, with servers that die, come back, are silent or talk nonsense."""
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from tap import SEED, WORK, Failed, expect, img, main, peer, run
+
+MIB = 1 << 20
+IO = os.path.abspath(sys.argv[3])
+SERVER = shutil.which("qemu-nbd")
+
+
+class Server:
+    """qemu-nbd on a socket in this folder."""
+
+    def __init__(self, image, *argv, path="sock"):
+        self.path = os.path.abspath(path)
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.argv = ["qemu-nbd", "-t", "-e", "8", "-k", self.path, *argv, image]
+        self.p = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 60
+        while not self.answers():
+            if self.p.poll() is not None or time.monotonic() > end:
+                raise Failed(f"{self.argv} does not start")
+            time.sleep(0.02)
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.path) == 0
+
+    def kill(self):
+        self.p.kill()
+        self.p.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Shell:
+    """vmrun-io, talked to line by line."""
+
+    def __init__(self, *argv):
+        self.p = subprocess.Popen([IO, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, bufsize=1)
+
+    def say(self, command, until):
+        """Sends it; what comes back up to a line with one of the words."""
+        self.p.stdin.write(command + "\n")
+        self.p.stdin.flush()
+        said = ""
+        while not any(word in said for word in until):
+            c = self.p.stdout.read(1)
+            if not c:
+                raise Failed(f"vmrun-io ended: {said}")
+            said += c
+        return said + self.p.stdout.readline()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.stdin.close()
+        self.p.stdout.read()
+        self.p.wait(60)
+
+
+def names(export=""):
+    path = os.path.abspath("sock")
+    tail = f":exportname={export}" if export else ""
+    return [f"nbd:unix:{path}{tail}", f"nbd+unix:///{export}?socket={path}"]
+
+
+def data():
+    rnd = random.Random(SEED)
+    with open("raw", "wb") as f:
+        f.truncate(6 * MIB)
+        for _ in range(10):
+            f.seek(rnd.randrange(5 * MIB // 4096) * 4096)
+            f.write(rnd.randbytes(rnd.randrange(1, 50) * 4096))
+
+
+def reading():
+    data()
+    with Server("raw", "-f", "raw"):
+        for name in names():
+            expect("virtual size: 6 MiB" in img("info", name), "info")
+            img("convert", "-f", "raw", "-O", "qcow2", name, "out")
+            expect("identical" in peer("compare", "-f", "raw", "-F", "qcow2", "raw", "out"), "differs")
+        img("create", "-q", "-f", "qcow2", "-b", names()[1], "-F", "raw", "top")
+        img("convert", "-O", "raw", "top", "out")
+        run("cmp", "raw", "out")
+    with Server("raw", "-f", "raw", "-x", "a disk/1"):
+        img("convert", "-f", "raw", "-O", "raw", names("a disk/1")[0], "out")
+        run("cmp", "raw", "out")
+        expect("cannot connect" in img("info", names("other")[0], code=1), "an export that is not there")
+
+
+def writing():
+    with open("raw", "wb") as f:
+        f.truncate(6 * MIB)
+    with Server("raw", "-f", "raw"):
+        for n, name in enumerate(names()):
+            run(WORK, *(["-b"] if not n else []), "-d", name, "raw", "right", SEED + n, 200)
+        img("convert", "-n", "-f", "raw", "-O", "raw", "right", names()[0])
+    run("cmp", "raw", "right")
+    for fmt, options in (("qcow2", "preallocation=full"), ("vdi", "static=on")):
+        img("create", "-q", "-f", fmt, "-o", options, "i", 3 * MIB)
+        with open("i", "r+b") as f:
+            f.truncate(6 * MIB)
+        with Server("i", "-f", "raw"):
+            run(WORK, "-b", names()[1], fmt, "right", SEED, 100)
+        expect("identical" in peer("compare", "-f", fmt, "-F", "raw", "i", "right"), fmt)
+    with Server("raw", "-f", "raw", "-r"):
+        out = run(WORK, "-b", names()[0], "raw", "right", 1, 1, code=1)
+        expect("open it read-only" in out, out)
+
+
+def tcp():
+    data()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen(["qemu-nbd", "-t", "-f", "raw", "-b", "127.0.0.1", "-p", str(port), "raw"],
+                         stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            expect(time.monotonic() < end, "qemu-nbd does not start")
+            time.sleep(0.02)
+        for name in (f"nbd:127.0.0.1:{port}", f"nbd://127.0.0.1:{port}/"):
+            img("convert", "-f", "raw", "-O", "raw", name, "out")
+            run("cmp", "raw", "out")
+    finally:
+        p.kill()
+        p.wait()
+
+
+def dying():
+    """A request that meets a dead server fails; the next one after its return does not."""
+    data()
+    done = ("ops;", "failed", "rror")
+    with Server("raw", "-f", "raw") as server, Shell("-f", "raw", names()[0]) as shell:
+        expect("ops;" in shell.say("read 0 64k", done), "read")
+        server.kill()
+        for _ in range(3):
+            out = shell.say("read 1M 64k", done)
+            expect("Input/output error" in out, out)
+        with Server("raw", "-f", "raw") as again:
+            end = time.monotonic() + 60
+            while "ops;" not in shell.say("read 1M 64k", done):
+                expect(time.monotonic() < end, "does not connect anew")
+            expect("ops;" in shell.say("write -P 7 0 64k", done), "write")
+            again.kill()
+            expect("Input/output error" in shell.say("read 0 64k", done), "read of a dead one")
+        with Server("raw", "-f", "raw"):
+            while "ops;" not in shell.say("read 1M 64k", done):
+                expect(time.monotonic() < end, "does not connect anew")
+            # what was written before the server died may be lost, and nobody may believe otherwise
+            shell.p.stdin.write("flush\n")
+            expect("Input/output error" in shell.say("read -P 1 0 512", ("rror",)), "flush")
+
+
+def killed_under_load():
+    with open("raw", "wb") as f:
+        f.truncate(6 * MIB)
+    with Server("raw", "-f", "raw") as server:
+        p = subprocess.Popen([WORK, "-b", names()[0], "raw", "right", "1", "10000000"],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        end = time.monotonic() + 60
+        while not os.stat("raw").st_blocks and time.monotonic() < end:
+            time.sleep(0.02)
+        server.kill()
+        out, _ = p.communicate(timeout=120)
+        expect(p.returncode == 1 and "Input/output error" in out, out)
+
+
+def strangers():
+    """Servers that say nothing, or something else."""
+    def serve(listener, words):
+        while True:
+            try:
+                c = listener.accept()[0]
+            except OSError:
+                return
+            if words is None:
+                held.append(c)
+                continue
+            try:
+                c.sendall(words)
+                c.shutdown(socket.SHUT_WR)
+                while c.recv(4096):
+                    pass
+            except OSError:
+                pass
+            c.close()
+
+    held = []
+    for n, words in enumerate((b"", b"HTTP/1.0 400 no\r\n\r\n" * 20, b"NBDMAGIC" + b"\xff" * 500,
+                               b"NBDMAGICIHAVEOPT\0\1" + bytes(500), None)):
+        path = os.path.abspath(f"s{n}")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            threading.Thread(target=serve, args=(listener, words), daemon=True).start()
+            out = img("info", f"nbd+unix:///?socket={path}", code=1)
+            expect("cannot connect" in out, out)
+            expect(words is not None or "does not answer" in out, out)
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def bad_names():
+    for name, text in (("nbd:", "host or port"), ("nbd:host", "host or port"), ("nbd:h:x", "is no port"),
+                       ("nbd:h:0", "is no port"), ("nbd:h:99999", "is no port"),
+                       ("nbd:1::2:80", "in brackets"), ("nbd:unix:", "path is missing"),
+                       ("nbd:unix:/nonexistent", "cannot connect"), ("nbd+unix:///", "cannot connect"),
+                       ("nbd://127.0.0.1:1/", "cannot connect"), ("https://x/", "no support for 'https:'")):
+        out = img("info", name, code=1)
+        expect(text in out, f"{name}: {out}")
+
+
+if __name__ == "__main__":
+    if "without NBD" in img("info", "nbd://x/", code=1):
+        print("1..0 # SKIP built without libnbd")
+        sys.exit(0)
+    if not SERVER:
+        print("1..0 # SKIP qemu-nbd is not installed")
+        sys.exit(0)
+    main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
+          ("dying", dying, True), ("killed-under-load", killed_under_load, True),
+          ("strangers", strangers, False), ("names", bad_names, False)])
