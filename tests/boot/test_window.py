@@ -8,8 +8,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from test_grub import picture, screen_text  # noqa: E402
-from vmrun_test import Vm, check, need, run_tests  # noqa: E402
+from pictures import picture  # noqa: E402
+from vmrun_test import Vm, check, need, need_engine, run_tests  # noqa: E402
 from xserver import start_xvfb  # noqa: E402
 
 FLOPPY = "/usr/lib/grub-rescue/grub-rescue-floppy.img"
@@ -32,6 +32,7 @@ class Display:
 
 
 def test_window():
+    need_engine("interp")
     need(FLOPPY, "grub-rescue-pc")
     for tool, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool"), ("import", "imagemagick")):
         need(tool, package)
@@ -43,7 +44,7 @@ def test_window():
         with Vm("-display", "sdl", "-accel", "interp", "-m", "256", "-name", "window test", "-fda",
                 image) as vm:
             def on_screen(text):
-                vm.wait(lambda: text in screen_text(vm), f"'{text}' on the screen")
+                vm.wait(lambda: text in vm.screen_text(), f"'{text}' on the screen")
             on_screen("*GNU/Linux")
             window = display.run("xdotool", "search", "--name", "window test").split()[0]
             title = display.run("xdotool", "getwindowname", window)

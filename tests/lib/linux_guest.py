@@ -1,13 +1,14 @@
-"""A small Linux guest: Debian's cloud kernel with busybox, and its shell on the second serial port."""
-import glob
+"""A small Linux guest: a Debian kernel with busybox, and its shell on the second serial port."""
 import os
 import re
 import socket
 import time
 
-from vmrun_test import Failure, Vm, need
+from debian import debian_file
+from vmrun_test import Failure, Vm
 
-BUSYBOX = "/bin/busybox"
+KERNELS = {"cloud": ("linux-image-cloud-amd64", "amd64"), "amd64": ("linux-image-amd64", "amd64"),
+           "686": ("linux-image-686", "i386"), "686-pae": ("linux-image-686-pae", "i386")}
 INIT = """#!/bin/sh
 /bin/busybox mkdir -p /proc /sys /dev /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
@@ -24,10 +25,9 @@ done
 """
 
 
-def kernel():
-    found = sorted(glob.glob("/boot/vmlinuz-*-cloud-amd64"))
-    need(found[-1] if found else "/boot/vmlinuz-cloud-amd64", "linux-image-cloud-amd64")
-    return found[-1]
+def kernel(flavour="cloud"):
+    package, arch = KERNELS[flavour]
+    return debian_file(package, "boot/vmlinuz-*", arch=arch)
 
 
 def _entry(number, name, mode, data=b"", device=(0, 0)):
@@ -37,10 +37,9 @@ def _entry(number, name, mode, data=b"", device=(0, 0)):
     return head + data + b"\0" * (-len(data) % 4)
 
 
-def make_initrd(path):
+def make_initrd(path, flavour="cloud"):
     """A newc archive, without a file system's help."""
-    need(BUSYBOX, "busybox-static")
-    with open(BUSYBOX, "rb") as file:
+    with open(debian_file("busybox-static", "bin/busybox", arch=KERNELS[flavour][1]), "rb") as file:
         busybox = file.read()
     parts = [_entry(1, "bin", 0o40755), _entry(2, "dev", 0o40755),
              _entry(3, "dev/console", 0o20600, device=(5, 1)),

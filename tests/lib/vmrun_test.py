@@ -31,6 +31,14 @@ def need_kvm():
         raise Skip("KVM: no permission for /dev/kvm")
 
 
+def need_engine(name):
+    if name == "kvm":
+        need_kvm()
+    elif f" {name} " not in subprocess.run([os.environ["VMRUN"], "-accel", "help"], check=True,
+                                           capture_output=True, text=True).stdout:
+        raise Skip(f"this vmrun has no engine {name}")
+
+
 def need(path, package):
     if not (os.path.exists(path) if "/" in path else shutil.which(path)):
         raise Skip(f"{path} is missing (package {package})")
@@ -64,14 +72,14 @@ def run_tests(tests):
 class Vm:
     """A running vmrun; use it in a with statement."""
 
-    def __init__(self, *arguments, program=None, limit=600):
+    def __init__(self, *arguments, program=None, limit=600, serial=None):
         self.work = tempfile.TemporaryDirectory(prefix="vmrun-test-")
         self.serial_path = os.path.join(self.work.name, "serial")
         self.monitor_path = os.path.join(self.work.name, "monitor")
         self.limit = limit
         self.errors = open(os.path.join(self.work.name, "stderr"), "w+b")
         command = [program or os.environ["VMRUN"], *(() if "-display" in arguments else ("-display", "none")),
-                   "-serial", f"file:{self.serial_path}",
+                   "-serial", serial or f"file:{self.serial_path}",
                    "-monitor", f"unix:{self.monitor_path},server=on,wait=off", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.errors,
                                         stderr=self.errors)
@@ -165,6 +173,18 @@ class Vm:
         if path:
             self.monitor(f"screendump {path}")
         return read_ppm(ppm)
+
+    def screen_text(self):
+        """The characters of the text screen at 0xb8000, line by line."""
+        words = []
+        for line in self.monitor("xp /4000xb 0xb8000").splitlines():
+            words += [int(word, 16) for word in line.split(":", 1)[1].split()]
+        letters = [chr(c) if 32 <= c < 127 else " " for c in words[0::2]]
+        return "\n".join("".join(letters[i:i + 80]).rstrip() for i in range(0, len(letters), 80))
+
+    def wait_screen(self, text, limit=None):
+        """Waits for a text on the text screen."""
+        self.wait(lambda: text in self.screen_text(), f"'{text}' on the screen", limit)
 
 
 def read_ppm(path):
