@@ -325,7 +325,7 @@ bool node_change_backing(BlkNode *node, const char *name, const char *format, GE
 /* Forgets all that the image holds itself, so that the backing file shows through: commit. */
 bool node_make_empty(BlkNode *node, GError **error);
 /* Changes creation options (compat, lazy_refcounts, refcount_bits, size, backing_file,
- * backing_fmt, data_file_raw); force: even if something is lost by it. */
+ * backing_fmt); force: even if something is lost by it. */
 bool node_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
                 GError **error);
 /* Moves clusters down into free room and cuts the file's end off. */

@@ -65,8 +65,9 @@ def header():
     refused(d, "version 7", (4, "I", 7))
     refused(d, "clusters of 2^8", (20, "I", 8))
     refused(d, "clusters of 2^63", (20, "I", 63))
-    refused(d, "encrypted (AES)", (32, "I", 1))
-    refused(d, "encrypted (LUKS)", (32, "I", 2))
+    refused(d, "encrypt.key-secret", (32, "I", 1))
+    refused(d, "does not tell where its LUKS header is", (32, "I", 2))
+    refused(d, "encrypted in an unknown way", (32, "I", 3))
     refused(d, "is too large", (36, "I", 0xffffffff))
     refused(d, "too small", (36, "I", 0))
     refused(d, "out of bounds", (40, "Q", 77))
@@ -76,8 +77,8 @@ def header():
     refused(d, "impossible", (56, "I", 0))
     refused(d, "impossible", (56, "I", 0x7fffffff))
     refused(d, "out of bounds", (48, "Q", 0xffffffffffff0000))
-    refused(d, "external data file", (72, "Q", 4))
-    refused(d, "extended L2", (72, "Q", 16))
+    refused(d, "does not name its data file", (72, "Q", 4))
+    survive(patched(d, (72, "Q", 16)))
     refused(d, "unknown feature 40", (72, "Q", 1 << 40))
     refused(d, "contradicts", (72, "Q", 8))
     refused(d, "64 is the most", (96, "I", 7))
@@ -92,6 +93,29 @@ def header():
     named[122:168] = b"holographic storage".ljust(46, b"\0")
     named[120:122] = b"\0\x1e"
     refused(named, "holographic storage", (72, "Q", 1 << 30))
+
+
+def extensions():
+    """What the extensions for encryption, bitmaps and data files name."""
+    d = image()
+    crypto, bitmaps, data = 0x0537be77, 0x23852875, 0x44415441
+    for offset, length in ((77, 100), (1 << 62, 1 << 20), (0, 0xffffffffffffffff), (65536, 1 << 40)):
+        said = survive(patched(d, (32, "I", 2), (112, "I", crypto), (116, "I", 16),
+                               (120, "Q", offset), (128, "Q", length), (136, "Q", 0)))
+        expect("LUKS" in said, said)
+    refused(d, "too short", (112, "I", crypto), (116, "I", 8))
+    for count, length, offset in ((1, 24, 77), (65536, 1 << 24, 65536), (1, 1 << 40, 65536),
+                                  (1, 24, 1 << 62), (1, 10, 65536), (1, 32, 0), (1000, 24000, 0)):
+        said = survive(patched(d, (88, "Q", 1), (112, "I", bitmaps), (116, "I", 24),
+                               (120, "I", count), (124, "I", 0), (128, "Q", length),
+                               (136, "Q", offset), (144, "Q", 0)))
+        expect("bitmap directory" in said, said)
+    said = survive(patched(d, (72, "Q", 4), (112, "I", data), (116, "I", 1), (120, "Q", 0x78 << 56),
+                           (128, "Q", 0)))
+    expect("its own data file" in said, said)
+    said = survive(patched(d, (72, "Q", 4), (112, "I", data), (116, "I", 7),
+                           (120, "Q", 0x6e6f66696c652100), (128, "Q", 0)))
+    expect("data file of 'x'" in said, said)
 
 
 def corrupt_bit():
@@ -227,7 +251,7 @@ def at_random():
 
 
 if __name__ == "__main__":
-    main([("header", header, False), ("corrupt-bit", corrupt_bit, False), ("tables", tables, False),
+    main([("header", header, False), ("extensions", extensions, False), ("corrupt-bit", corrupt_bit, False), ("tables", tables, False),
           ("huge-tables", huge_tables, False), ("truncated", truncated, False),
           ("snapshots", snapshots, False), ("chains", chains, False), ("qcow1", qcow1, False),
           ("random", at_random, False)])

@@ -255,6 +255,26 @@ static const Op operations[] = {
     {"empty", do_empty, false, true},
 };
 
+/* What an overlay shows over a base that holds `content`. */
+static void expect_over_base(const GByteArray *image, const uint8_t *content, uint64_t bytes)
+{
+    NodeMode mode = {0};
+    BlkNode *node = open_bytes(copy_of(image), false, NULL, NULL);
+    MemFile *base = memfile_new(sched, NULL);
+    g_byte_array_append(base->data, content, (guint)bytes);
+    base->base.size = bytes;
+    base->base.readonly = true;
+    node->backing = node_open_file(&base->base, "raw", &mode, NULL);
+    uint8_t *data = block_alloc(bytes);
+    struct iovec iov = {data, bytes};
+    g_assert_cmpuint(node->size, ==, bytes);
+    g_assert_cmpint(node_read(node, 0, (IoBuf){&iov, 1, 0}, bytes), ==, 0);
+    if (memcmp(data, content, bytes))
+        g_error("seed %" G_GUINT64_FORMAT ": the overlay lost something", seed);
+    free(data);
+    node_abandon(node);
+}
+
 /* ---- Tests ---- */
 
 typedef struct Case {
@@ -284,6 +304,31 @@ static GByteArray *prepare(const Case *c)
     GByteArray *data = copy_of(file->data);
     node_abandon(node);
     return data;
+}
+
+/* Emptying an overlay whose base has everything: at each moment the guest sees the same. */
+static void test_empty(gconstpointer opaque)
+{
+    const Case c = {opaque, &operations[G_N_ELEMENTS(operations) - 1]};
+    uint64_t random = seed;
+    MemFile *file;
+    g_autoptr(GByteArray) image = prepare(&c);
+    BlkNode *node = open_bytes(copy_of(image), true, NULL, &file);
+    uint64_t bytes = node->size;
+    g_autofree uint8_t *content = g_malloc(bytes);
+    struct iovec iov = {content, bytes};
+    g_assert_cmpint(node_read(node, 0, (IoBuf){&iov, 1, 0}, bytes), ==, 0);
+    memfile_record(file);
+    file->random = seed;
+    g_assert_true(do_empty(node, NULL));
+    GArray *log = memfile_take_log(file);
+    node_close(node);
+    for (unsigned length = 0; length <= log->len; length++)
+        for (int variant = 0; variant < 4; variant++) {
+            g_autoptr(GByteArray) left = memfile_replay(image, log, length, &random);
+            expect_over_base(left, content, bytes);
+        }
+    memfile_log_free(log);
 }
 
 static void test_cut(gconstpointer opaque)
@@ -498,6 +543,10 @@ int main(int argc, char **argv)
                 g_strdup_printf("/operations/faults/%s/%s", shapes[i].name, operations[j].name);
             g_test_add_data_func_full(cut, c, (GTestDataFunc)test_cut, NULL);
             g_test_add_data_func_full(fault, c, (GTestDataFunc)test_faults, g_free);
+        }
+        if (shapes[i].backing) {
+            g_autofree char *empty = g_strdup_printf("/operations/empty/%s", shapes[i].name);
+            g_test_add_data_func(empty, &shapes[i], test_empty);
         }
         g_autofree char *path = g_strdup_printf("/operations/state/%s", shapes[i].name);
         g_test_add_data_func(path, &shapes[i], test_state);
