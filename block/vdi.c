@@ -228,6 +228,8 @@ static void check_line(const VdiCheck *c, const char *format, ...) G_GNUC_PRINTF
 static void check_line(const VdiCheck *c, const char *format, ...)
 {
     va_list args;
+    if (c->result->corruptions >= CHECK_MAX_LINES)
+        return;
     va_start(args, format);
     g_autofree char *line = g_strdup_vprintf(format, args);
     va_end(args);
