@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "formats.h"
+#include "nbd.h"
 #include "util/error.h"
 
 bool create_begin(BlkFile *file, GError **error)
@@ -90,8 +91,10 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         return fail(error, "the size of '%s' is missing", name);
     if (spec->size > INT64_MAX - 511)
         return fail(error, "an image of %" PRIu64 " bytes is too large", spec->size);
-    bool is_new = access(host_file_path(name), F_OK);
-    BlkFile *file = host_file_create(sched, name, error);
+    bool remote = nbd_is_name(name), is_new = !remote && access(host_file_path(name), F_OK);
+    /* A server's disk is there, as a block device is; it becomes the image. */
+    BlkFile *file =
+        remote ? nbd_open(sched, name, true, error) : host_file_create(sched, name, error);
     if (!file)
         return false;
     bool ok = fmt->create(file, spec, error);

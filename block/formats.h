@@ -20,6 +20,9 @@ int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
 int alloc_extend(BlkFile *file, CoMutex *lock, uint64_t end);
 /* 16 random bytes, marked as a UUID of version 4 in the order that Windows writes. */
 void create_uuid(uint8_t *uuid);
+/* More errors than this are counted, but not told: a table that lies may have millions. */
+#define CHECK_MAX_LINES 10000u
+
 /* Lines of `info`, of which one is wanted: all are put, and that one stays in *out. */
 typedef struct DetailLines {
     unsigned wanted, next;

@@ -95,6 +95,18 @@ static bool luks_image_create(BlkFile *file, const CreateSpec *spec, GError **er
            fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, end);
 }
 
+/* All of it is stored: what encrypts to zeros is not known. */
+static bool luks_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error)
+{
+    LuksSpec luks;
+    uint64_t size = align_up(source ? source->size : spec->size, 512);
+    if (!luks_spec_read(&luks, spec->options, "", error))
+        return false;
+    size += luks_spec_payload(&luks);
+    *result = (Measure){.required = size, .fully_allocated = size};
+    return true;
+}
+
 const BlkFormat luks_format = {
     .name = "luks",
     .node_size = sizeof(LuksNode),
@@ -104,5 +116,6 @@ const BlkFormat luks_format = {
     .close = luks_node_close,
     .map = luks_map,
     .create = luks_image_create,
+    .measure = luks_measure,
     .detail = luks_node_detail,
 };

@@ -151,7 +151,7 @@ static int vdi_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flag
         if (block_map_get(&v->map, index + n, flags, &entry) ||
             (data ? entry != first + n || entry >= ENTRY_DISCARD : entry < ENTRY_DISCARD))
             break;
-    *e = (Extent){.kind = data ? EXTENT_DATA : EXTENT_UNALLOCATED,
+    *e = (Extent){.kind = data ? EXTENT_DATA : EXTENT_ZERO,
                   .in_place = data,
                   .bytes = MIN(length, bytes),
                   .host = data ? v->data + first * BLOCK_BYTES + within : 0};
@@ -228,6 +228,8 @@ static void check_line(const VdiCheck *c, const char *format, ...) G_GNUC_PRINTF
 static void check_line(const VdiCheck *c, const char *format, ...)
 {
     va_list args;
+    if (c->result->corruptions >= CHECK_MAX_LINES)
+        return;
     va_start(args, format);
     g_autofree char *line = g_strdup_vprintf(format, args);
     va_end(args);

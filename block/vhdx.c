@@ -353,10 +353,11 @@ typedef struct VhdxCheck {
 
 static void bad_block(VhdxCheck *c, uint64_t index, uint64_t place, const char *what)
 {
+    if (c->result->corruptions++ >= CHECK_MAX_LINES)
+        return;
     g_autofree char *line = g_strdup_printf(
         "ERROR: entry %" PRIu64 " of the table names %" PRIu64 ", %s", index, place, what);
     c->report(c->opaque, line);
-    c->result->corruptions++;
 }
 
 static int check_entry(uint64_t index, uint64_t entry, void *opaque)

@@ -15,11 +15,12 @@ typedef struct VmdkCheck {
 
 static void say(const VmdkCheck *c, uint64_t grain, uint64_t sector, const char *what)
 {
+    if (c->result->corruptions++ >= CHECK_MAX_LINES)
+        return;
     g_autofree char *line =
         g_strdup_printf("ERROR: grain %" PRIu64 " of '%s' lies at sector %" PRIu64 ", %s", grain,
                         c->x->file->name, sector, what);
     c->report(c->opaque, line);
-    c->result->corruptions++;
 }
 
 static void check_entry(const VmdkCheck *c, uint64_t grain, uint32_t entry)

@@ -276,7 +276,8 @@ static int map_block(Vpc *v, uint64_t offset, uint64_t bytes, unsigned flags, Ex
     int ret = block_map_get(&v->map, offset / block, flags, &entry);
     if (ret)
         return ret;
-    *e = (Extent){.kind = EXTENT_UNALLOCATED, .bytes = MIN(bytes, block - within)};
+    *e = (Extent){.kind = v->differencing ? EXTENT_UNALLOCATED : EXTENT_ZERO,
+                  .bytes = MIN(bytes, block - within)};
     if (entry == ENTRY_FREE)
         return 0;
     if (!place_ok(v, entry * 512))

@@ -12,7 +12,7 @@ import time
 from tap import SEED, WORK, Failed, expect, img, main, peer, run
 
 MIB = 1 << 20
-IO = os.path.abspath(sys.argv[3])
+IO, VMRUN = os.path.abspath(sys.argv[3]), os.path.abspath(sys.argv[4])
 SERVER = shutil.which("qemu-nbd")
 
 
@@ -47,10 +47,10 @@ class Server:
 
 
 class Shell:
-    """vmrun-io, talked to line by line."""
+    """vmrun-io, or another program, talked to line by line."""
 
-    def __init__(self, *argv):
-        self.p = subprocess.Popen([IO, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, *argv, program=IO):
+        self.p = subprocess.Popen([program, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, bufsize=1)
 
     def say(self, command, until):
@@ -120,6 +120,15 @@ def writing():
         with Server("i", "-f", "raw"):
             run(WORK, "-b", names()[1], fmt, "right", SEED, 100)
         expect("identical" in peer("compare", "-f", fmt, "-F", "raw", "i", "right"), fmt)
+    for fmt in ("raw", "vdi", "qcow2"):
+        with open("i", "wb") as f:
+            f.write(os.urandom(12 * MIB))
+        with Server("i", "-f", "raw"):
+            img("convert", "-f", "raw", "-O", fmt, "right", names()[0])
+            out = img("create", "-f", "raw", names()[0], "13M", code=1)
+            expect("No space left" in out, out)
+        peer("convert", "-f", fmt, "-O", "raw", "i", "back")
+        expect(open("back", "rb").read()[:3 * MIB] == open("right", "rb").read(), f"{fmt} differs")
     with Server("raw", "-f", "raw", "-r"):
         out = run(WORK, "-b", names()[0], "raw", "right", 1, 1, code=1)
         expect("open it read-only" in out, out)
@@ -187,6 +196,21 @@ def killed_under_load():
         expect(p.returncode == 1 and "Input/output error" in out, out)
 
 
+def machine():
+    """A machine whose disk's server dies goes on, and ends when it is told to."""
+    data()
+    with Server("raw", "-f", "raw") as server:
+        with Shell("-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio", "-drive",
+                   f"file={names()[0]},format=raw", program=VMRUN) as shell:
+            expect("(raw)" in shell.say("info block", ("ide0-hd0",)), "info block")
+            server.kill()
+            expect("(raw)" in shell.say("info block", ("ide0-hd0",)), "info block")
+            shell.p.stdin.write("quit\n")
+            shell.p.stdin.flush()
+            shell.p.wait(60)
+        expect(shell.p.returncode == 0, f"exit code {shell.p.returncode}")
+
+
 def strangers():
     """Servers that say nothing, or something else."""
     def serve(listener, words):
@@ -240,4 +264,4 @@ if __name__ == "__main__":
         sys.exit(0)
     main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
           ("dying", dying, True), ("killed-under-load", killed_under_load, True),
-          ("strangers", strangers, False), ("names", bad_names, False)])
+          ("machine", machine, True), ("strangers", strangers, False), ("names", bad_names, False)])
