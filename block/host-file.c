@@ -46,6 +46,8 @@ typedef struct HostFile {
     int flush_error;           /* a flush failed once: what was to be written may be gone */
 } HostFile;
 
+static const BlkFileOps host_file_ops;
+
 static HostFile *host(const BlkFile *file)
 {
     return container_of(file, HostFile, base);
@@ -95,6 +97,14 @@ static int host_io_run(void *opaque)
         }
     }
     return 0;
+}
+
+int host_file_read_anywhere(BlkFile *file, uint64_t offset, void *data, uint64_t bytes)
+{
+    if (file->ops != &host_file_ops || file->align > 1)
+        return -ENOTSUP;
+    HostIo io = {.file = host(file), .offset = offset, .iov = {{data, bytes}}, .count = 1};
+    return host_io_run(&io);
 }
 
 static int host_io_submit(HostIo *io, uint64_t bytes)

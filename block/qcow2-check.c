@@ -128,6 +128,12 @@ static void count_l2_entry(Check *c, L2Entry l2, uint64_t index, bool active)
     c->next_data = host + qcow2_cluster_bytes(q);
 }
 
+/* No cluster, or zeros without room: there is nothing to count. */
+static inline bool says_nothing(const Qcow2 *q, uint64_t word)
+{
+    return !word || (word == ENTRY_ZERO && q->version >= 3 && !q->data_name);
+}
+
 static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
 {
     Qcow2 *q = c->q;
@@ -155,6 +161,8 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
         if (ret)
             return ret;
         for (uint32_t j = 0; j < per_table; j++) {
+            if (q->subs == 1 && says_nothing(q, ld64_be(l2 + j * 8)))
+                continue;
             L2Entry entry = qcow2_table_entry(q, l2, j);
             if (entry.word || entry.subs)
                 count_l2_entry(c, entry, (uint64_t)i * per_table + j, active);

@@ -152,6 +152,8 @@ static int check_l2_flags(Check *c, uint64_t table, uint8_t *l2)
     if (ret)
         return ret;
     for (uint32_t i = 0; i < 1u << q->l2_bits; i++) {
+        if (q->subs == 1 && !(ld64_be(l2 + i * 8) & ENTRY_OFFSET))
+            continue;
         L2Entry l2_entry = qcow2_table_entry(q, l2, i);
         uint64_t entry = l2_entry.word;
         if ((entry & ENTRY_COMPRESSED) || !(entry & ENTRY_OFFSET) || q->data_name ||

@@ -13,8 +13,10 @@
 #include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/threadpool.h"
 
-#define PIECE_BYTES (256u << 10)
+#define PIECE_BYTES (128u << 10)
+#define PLAIN_BYTES (4u << 20)
 #define WORKERS     4
 
 /* Exit codes. */
@@ -60,6 +62,9 @@ typedef struct Side {
 typedef struct Piece {
     uint64_t offset, bytes;
     bool zero[2];
+    /* Where plain data lies; file NULL: it is not plain. */
+    BlkFile *file[2];
+    uint64_t host[2];
 } Piece;
 
 static void note(Compare *c, Difference difference, uint64_t at)
@@ -95,6 +100,8 @@ static int look(Compare *c, int which, Piece *p, Side *side)
                    .has_host = img_extent_has_host(&e)};
     if (e.node->fmt->alloc && img_extent_cut_hole(&e))
         side->zero = true;
+    p->file[which] = e.kind == EXTENT_DATA ? extent_file(&e) : NULL;
+    p->host[which] = e.host;
     p->bytes = e.bytes;
     return 0;
 }
@@ -116,8 +123,10 @@ static int pick(Compare *c, Piece *p)
         p->zero[i] = side[i].zero;
     if (c->strict && memcmp(&side[0], &side[1], sizeof(Side)))
         note(c, DIFFERENT_STATUS, p->offset);
+    bool plain = (p->zero[0] || p->file[0]) && (p->zero[1] || p->file[1]);
+    uint64_t most = plain ? PLAIN_BYTES : PIECE_BYTES;
     if (!p->zero[0] || !p->zero[1])
-        p->bytes = MIN(p->bytes, align_down(p->offset, PIECE_BYTES) + PIECE_BYTES - p->offset);
+        p->bytes = MIN(p->bytes, align_down(p->offset, most) + most - p->offset);
     c->next += p->bytes;
     return 0;
 }
@@ -153,11 +162,52 @@ static int fetch(Compare *c, int which, const Piece *p, void *data)
     return ret;
 }
 
-static int compare_piece(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
+/* Plain data of host files is read and compared by a thread of the pool, so that several processors
+ * have work. */
+typedef struct PlainJob {
+    const Piece *piece;
+    uint8_t *a, *b;
+    uint64_t same;
+} PlainJob;
+
+static int compare_plain(void *opaque)
+{
+    PlainJob *job = opaque;
+    const Piece *p = job->piece;
+    int first = p->zero[0] ? 1 : 0;
+    bool one = p->zero[0] || p->zero[1];
+    for (job->same = 0; job->same < p->bytes;) {
+        Data d = {.a = job->a, .b = one ? NULL : job->b};
+        d.bytes = MIN(p->bytes - job->same, PIECE_BYTES);
+        int ret =
+            host_file_read_anywhere(p->file[first], p->host[first] + job->same, job->a, d.bytes);
+        if (!ret && !one)
+            ret = host_file_read_anywhere(p->file[1], p->host[1] + job->same, job->b, d.bytes);
+        if (ret)
+            return ret;
+        compare_data(&d);
+        job->same += d.same;
+        if (d.same < d.bytes)
+            break;
+    }
+    return 0;
+}
+
+/* What is not plain after all, or cannot be read, is left to the patient way. */
+static bool try_plain(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
+{
+    PlainJob job = {p, a, b, 0};
+    if ((!p->zero[0] && !p->file[0]) || (!p->zero[1] && !p->file[1]) ||
+        co_pool(compare_plain, &job))
+        return false;
+    if (job.same < p->bytes)
+        note(c, DIFFERENT_DATA, p->offset + job.same);
+    return true;
+}
+
+static int compare_whole(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
 {
     int ret = 0;
-    if (p->zero[0] && p->zero[1])
-        return 0;
     if (!p->zero[0])
         ret = fetch(c, 0, p, a);
     if (!ret && !p->zero[1])
@@ -169,6 +219,20 @@ static int compare_piece(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
     if (d.same < d.bytes)
         note(c, DIFFERENT_DATA, p->offset + d.same);
     return 0;
+}
+
+static int compare_piece(Compare *c, const Piece *p, uint8_t *a, uint8_t *b)
+{
+    if ((p->zero[0] && p->zero[1]) || try_plain(c, p, a, b))
+        return 0;
+    int ret = 0;
+    for (uint64_t done = 0; done < p->bytes && !ret; done += PIECE_BYTES) {
+        Piece part = *p;
+        part.offset += done;
+        part.bytes = MIN(p->bytes - done, PIECE_BYTES);
+        ret = compare_whole(c, &part, a, b);
+    }
+    return ret;
 }
 
 static void worker(void *opaque)

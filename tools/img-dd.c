@@ -120,7 +120,7 @@ static bool take_operand(Dd *dd, const char *text)
     else if (!strcmp(key, "skip"))
         return take_number("skip", value, INT64_MAX, &dd->skip);
     else if (strcmp(key, "bs"))
-        return report_error("unrecognized operand %s", text), false;
+        return report_error("unrecognized operand %s", key), false;
     else if (!take_number("bs", value, INT64_MAX, &dd->block))
         return false;
     else if (!dd->block || dd->block > INT32_MAX)

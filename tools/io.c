@@ -88,9 +88,9 @@ int io_getopt(const IoCommand *command, int argc, char **argv, const char *lette
     int c = getopt(argc, argv, letters);
     if (c == '?') {
         if (strchr(letters, optopt))
-            printf("%s: option requires an argument -- '%c'\n", command->name, optopt);
+            fprintf(stderr, "%s: option requires an argument -- '%c'\n", command->name, optopt);
         else
-            printf("%s: invalid option -- '%c'\n", command->name, optopt);
+            fprintf(stderr, "%s: invalid option -- '%c'\n", command->name, optopt);
         io_print_usage(command);
     }
     return c;

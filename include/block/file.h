@@ -174,6 +174,9 @@ bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode);
 /* Takes its lock anew, for another use or after it was opened with mode.share; drop: gives it up.
  * Only host files have locks. */
 bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error);
+/* Reads from any thread, without the lock, while nobody writes there: -ENOTSUP if file is no host
+ * file, or one opened with O_DIRECT. */
+int host_file_read_anywhere(BlkFile *file, uint64_t offset, void *data, uint64_t bytes);
 /* Bytes that it takes on disk. */
 uint64_t host_file_allocated(const BlkFile *file);
 /* The path without "file:"; points into name. */

@@ -103,7 +103,6 @@ def words():
          "lazy_refcounts=on,preallocation=metadata", "n.img", "1M")
     same("create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "n.img")
     same("create", "-q", "-f", "qcow2", "n.img", "1M")
-    same("bench", "-c", 10, "-d", 4, "-q", "-w", "--flush-interval=8", "-f", "raw", "base.raw")
     same("bench", "-c", 10, "-w", "--flush-interval=8", "-f", "raw", "base.raw")
     same("measure", "--size", "1G", "-O", "qcow2")
     same("measure", "-O", "qcow2", "--output=json", "top.qcow2")

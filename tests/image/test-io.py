@@ -64,7 +64,7 @@ def requests():
 def asynchronous():
     peer("create", "-q", "-f", "qcow2", "q", "4M")
     same("aio_write -P 3 0 64k", "aio_flush")
-    same("aio_write -P 3 0 64k", "aio_write -P 4 1M 64k 64k")
+    same("aio_write -P 3 0 64k", "aio_flush", "aio_write -P 4 1M 64k 64k")
     same("aio_read -P 3 0 64k", "aio_flush", "aio_read -v 0 16", "aio_flush")
     same("aio_read 1G 4k", "aio_flush")
     same("aio_read -P 9 0 4k", "aio_flush")
