@@ -154,6 +154,38 @@ def test_monitor_on_stdio(tmp):
         expect(part in result.stdout.replace("\r", ""), result.stdout)
 
 
+def test_type_ahead(tmp):
+    """A line behind a command that takes a while waits for it."""
+    floppy = f"{tmp}/fd"
+    with open(floppy, "wb") as file:
+        file.truncate(1440 << 10)
+    result = run("-monitor", "stdio", text=f"change floppy0 {floppy} raw\ninfo block floppy0\n"
+                 "eject floppy0\ninfo block floppy0\nchange floppy0 /nonexistent\nq\n")
+    expect(result.returncode == 0, result)
+    said = result.stdout.replace("\r", "")
+    for part in (f"floppy0: {floppy} (raw)\n", "floppy0: [not inserted]\n",
+                 "Error: cannot open '/nonexistent'"):
+        expect(part in said, said)
+        said = said[said.index(part):]
+
+
+def test_iothread(tmp):
+    disk, path = f"{tmp}/disk", f"{tmp}/mon"
+    with open(disk, "wb") as file:
+        file.truncate(3 << 20)
+    drive = ["-drive", f"file={disk},format=raw,if=none,id=d"]
+    with started("-object", "iothread,id=io0", *drive, "-device", "ide-hd,drive=d,iothread=io0",
+                 "-monitor", f"unix:{path},server=on,wait=off") as vm:
+        said = talk(path, "info iothreads", "info block d", "block_resize d 4M", "info block -v d",
+                    "q")
+        vm.wait(PATIENCE)
+        expect(vm.returncode == 0, vm.returncode)
+    for part in ("io0:", "thread_id=", "I/O thread:       io0", "4194304 bytes"):
+        expect(part in said, said)
+    expect_error([*drive, "-device", "ide-hd,drive=d,iothread=io1"], "no iothread with id 'io1'")
+    expect_error(["-object", "iothread,id=a", "-object", "iothread,id=a"], "'a'")
+
+
 def test_defaults(tmp):
     path = f"{tmp}/mon"
     with started("-monitor", f"unix:{path},server=on,wait=off"):
