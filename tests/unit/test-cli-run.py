@@ -70,10 +70,16 @@ def started(*args, **kwargs):
 
 def talk(path, *lines):
     """Types lines into a monitor on a socket; returns what it said."""
-    wait_for(lambda: os.path.exists(path), path)
+    def connect():
+        try:
+            peer.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):  # not there, or not listening yet
+            return False
+        return True
+
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(PATIENCE)
-        peer.connect(path)
+        wait_for(connect, path)
         said = b""
         for line in ("", *lines):
             peer.sendall(line.encode() + (b"\r" if line else b""))
