@@ -85,6 +85,7 @@ static const char *const known_keys[] = {"file",
                                          "werror",
                                          "rerror",
                                          "force-share",
+                                         "share-rw",
                                          "iothread",
                                          "backing",
                                          "backing.file",
@@ -133,7 +134,8 @@ bool blk_read_options(Blk *blk, const Options *opts, GError **error)
         !options_get_bool(opts, "readonly", &blk->readonly, error) ||
         !options_get_bool(opts, "read-only", &blk->readonly, error) ||
         !options_get_bool(opts, "snapshot", &blk->snapshot, error) ||
-        !options_get_bool(opts, "force-share", &blk->share, error))
+        !options_get_bool(opts, "force-share", &blk->share, error) ||
+        !options_get_bool(opts, "share-rw", &blk->share_rw, error))
         return false;
     if (aio == 2)
         return fail(error, "%s: aio=io_uring: vmrun does not have it; native and threads work",

@@ -46,6 +46,7 @@ static BlkNode *open_medium(Blk *blk, const char *file, const char *format, bool
                                .no_flush = blk->no_flush,
                                .native = blk->native,
                                .native_asked = blk->native_asked,
+                               .share_rw = blk->share_rw,
                                .share = blk->share};
     mode.discard = blk->discard;
     BlkNode *node = node_open(blk->sched, file, format, &mode, &reason);
@@ -56,6 +57,14 @@ static BlkNode *open_medium(Blk *blk, const char *file, const char *format, bool
         else
             g_propagate_error(error, g_steal_pointer(&reason));
         g_clear_error(&reason);
+        return NULL;
+    }
+    if (blk->share_rw && node->fmt->alloc && !node->readonly) {
+        fail(error,
+             "'%s': share-rw=on is for raw images: two writers would destroy one of format "
+             "'%s'",
+             node->name, node->fmt->name);
+        node_abandon(node);
         return NULL;
     }
     return blk->snapshot && !readonly ? add_overlay(blk, node, error) : node;

@@ -50,8 +50,9 @@ struct Blk {
     BlkStats stats;
     int64_t last_used; /* host clock */
 
-    int io_error; /* that stopped the machine; 0: none */
-    bool share;   /* force-share: no locks */
+    int io_error;  /* that stopped the machine; 0: none */
+    bool share;    /* force-share: no locks */
+    bool share_rw; /* others may write the image, too */
 
     BlkReq *requests;   /* submitted and not done, those that wait included */
     BlkQueue queue[2];  /* those that wait: reads, all others */

@@ -31,7 +31,7 @@ typedef struct HostFile {
     BlkFile base;
     int fd;
     bool device;
-    bool no_flush, patient;
+    bool no_flush, patient, share_rw;
     bool in_memory; /* tmpfs: nothing waits, though it does not know RWF_NOWAIT */
     bool no_read_nowait, no_write_nowait; /* the file system does not know RWF_NOWAIT */
     bool no_punch, no_zero_range;
@@ -397,7 +397,7 @@ bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error)
     if (!h)
         return true;
     image_unlock(h->fd);
-    return drop || image_lock(h->fd, file->name, writable, error);
+    return drop || image_lock(h->fd, file->name, writable, h->share_rw, error);
 }
 
 /* The smallest unit that an O_DIRECT read accepts; the device does not always tell. */
@@ -476,9 +476,10 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     }
     HostFile *h = host_file_new(sched, path, fd, mode.writable);
     h->no_flush = mode.no_flush;
+    h->share_rw = mode.share_rw;
     h->patient = mode.patient && !mode.direct;
     bool ok = host_file_inspect(h, mode.direct, error) &&
-              (mode.share || image_lock(fd, path, mode.writable, error));
+              (mode.share || image_lock(fd, path, mode.writable, mode.share_rw, error));
     if (ok && mode.native) {
         h->aio = aio_new(co_sched_loop(sched), mode.native_asked ? error : NULL);
         ok = h->aio || !mode.native_asked;
@@ -498,7 +499,7 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error)
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, true);
-    if (host_file_inspect(h, false, error) && image_lock(fd, path, true, error))
+    if (host_file_inspect(h, false, error) && image_lock(fd, path, true, false, error))
         return &h->base;
     host_close(&h->base);
     return NULL;

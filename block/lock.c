@@ -11,6 +11,8 @@
  *     1 write             denies          uses, denies
  *     3 resize            denies          uses, denies
  *
+ * Who shares writing (share-rw) denies nothing, and does not resize.
+ *
  * The locks belong to the open file description (F_OFD_SETLK), so two drives of one process exclude
  * each other as well.  F_OFD_GETLK tells no process id: the holder is looked up in /proc.
  */
@@ -168,10 +170,12 @@ void image_unlock(int fd)
     fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-bool image_lock(int fd, const char *name, bool writable, GError **error)
+bool image_lock(int fd, const char *name, bool writable, bool share, GError **error)
 {
     unsigned use = writable ? PERM_READ | PERM_WRITE | PERM_RESIZE : PERM_READ;
-    unsigned deny = PERM_WRITE | PERM_RESIZE;
+    unsigned deny = share ? 0 : PERM_WRITE | PERM_RESIZE;
+    if (share)
+        use &= ~(unsigned)PERM_RESIZE;
     int err = take(fd, BYTE_USE, use);
     if (!err)
         err = take(fd, BYTE_DENY, deny);

@@ -251,7 +251,8 @@ static void describe_drive_device(const char *driver, GString *out)
                            driver, strcmp(driver, "ide-hd") ? "; left out: an empty drive" : "",
                            floppy ? "floppy-bus.0" : "ide.0 or ide.1");
     if (!floppy)
-        g_string_append(out, "  serial=<str> - up to 20 characters\n");
+        g_string_append(out, "  serial=<str> - up to 20 characters\n"
+                             "  share-rw=<bool> - others may write the image, too\n");
 }
 
 static bool check_driver(const CliOption *option, const char *driver, GError **error)
@@ -275,8 +276,8 @@ static bool check_driver(const CliOption *option, const char *driver, GError **e
 
 bool cli_device(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
-    static const char *const drive_keys[] = {"driver",    "id",     "drive",    "bus", "unit",
-                                             "bootindex", "serial", "iothread", NULL};
+    static const char *const drive_keys[] = {"driver",    "id",     "drive",    "bus",      "unit",
+                                             "bootindex", "serial", "iothread", "share-rw", NULL};
     static const char *const floppy_keys[] = {"driver", "id",        "drive",    "bus",
                                               "unit",   "bootindex", "iothread", NULL};
 

@@ -100,8 +100,10 @@ static bool place_device(DrivePlan *plan, const Options *device, GError **error)
     options_set(drive, "media", cdrom ? "cdrom" : "disk");
     if (options_has(device, "serial"))
         options_set(drive, "serial", options_get(device, "serial"));
-    if (options_has(device, "iothread"))
-        options_set(drive, "iothread", options_get(device, "iothread"));
+    static const char *const back_end[] = {"iothread", "share-rw"};
+    for (unsigned i = 0; i < G_N_ELEMENTS(back_end); i++)
+        if (options_has(device, back_end[i]))
+            options_set(drive, back_end[i], options_get(device, back_end[i]));
     if (options_has(device, "bootindex"))
         options_set(drive, "bootindex", options_get(device, "bootindex"));
     if (floppy && options_has(drive, "device-id")) {

@@ -13,26 +13,20 @@ static Blk *find_drive(Monitor *mon, const char *id)
     return blk;
 }
 
-static void tell(Monitor *mon, bool ok, GError *error)
-{
-    if (!ok)
-        mon_error(mon, error);
-}
-
 void mon_block_commit(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_commit(blk, values[1].number, NULL, NULL, &error), error);
+    if (blk && !blk_job_commit(blk, values[1].number, NULL, NULL, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_stream(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_stream(blk, values[2].text, values[1].number, NULL, NULL, &error), error);
+    if (blk && !blk_job_stream(blk, values[2].text, values[1].number, NULL, NULL, &error))
+        mon_error(mon, error);
 }
 
 void mon_drive_mirror(Monitor *mon, const MonValue *values)
@@ -43,8 +37,8 @@ void mon_drive_mirror(Monitor *mon, const MonValue *values)
                     .file = values[3].text,
                     .format = values[4].text};
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_mirror(blk, &copy, NULL, NULL, &error), error);
+    if (blk && !blk_job_mirror(blk, &copy, NULL, NULL, &error))
+        mon_error(mon, error);
 }
 
 void mon_drive_backup(Monitor *mon, const MonValue *values)
@@ -56,48 +50,48 @@ void mon_drive_backup(Monitor *mon, const MonValue *values)
                     .file = values[4].text,
                     .format = values[5].text};
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_backup(blk, &copy, NULL, NULL, &error), error);
+    if (blk && !blk_job_backup(blk, &copy, NULL, NULL, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_job_cancel(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[1].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_cancel(blk, &error), error);
+    if (blk && !blk_job_cancel(blk, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_job_complete(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_complete(blk, &error), error);
+    if (blk && !blk_job_complete(blk, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_job_pause(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_pause(blk, true, &error), error);
+    if (blk && !blk_job_pause(blk, true, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_job_resume(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_pause(blk, false, &error), error);
+    if (blk && !blk_job_pause(blk, false, &error))
+        mon_error(mon, error);
 }
 
 void mon_block_job_set_speed(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk)
-        tell(mon, blk_job_set_speed(blk, values[1].number, &error), error);
+    if (blk && !blk_job_set_speed(blk, values[1].number, &error))
+        mon_error(mon, error);
 }
 
 void info_block_jobs(Monitor *mon, const MonValue *values)

@@ -155,8 +155,9 @@ typedef struct HostFileMode {
     bool no_flush;     /* cache=unsafe */
     bool native;       /* libaio; needs direct */
     bool native_asked; /* by the person: an error if the host has it not, else the thread pool */
-    bool patient; /* small buffered writes need not be handed to a thread: nothing else waits */
-    bool share;   /* take no locks, whoever writes it: info -U */
+    bool patient;  /* small buffered writes need not be handed to a thread: nothing else waits */
+    bool share_rw; /* others may write it at the same time */
+    bool share;    /* take no locks, whoever writes it: info -U */
 } HostFileMode;
 
 /* Opens a host file or block device and locks it.  name: a path, or "file:PATH".  NULL with an

@@ -2,8 +2,10 @@
 /* Drives: requests, cache modes, -snapshot, commit, media, locks. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <glib/gstdio.h>
@@ -205,6 +207,124 @@ static void test_readonly(void)
     open_fails("@disk", "so it cannot be opened for writing");
     blk_close(one);
     blk_close(two);
+}
+
+/* Two writers only if both agree; a reader without locks whoever writes. */
+static void test_sharing(void)
+{
+    make("disk", "raw", NULL);
+    Blk *one = open_drive("@disk,format=raw,share-rw=on");
+    open_fails("@disk,format=raw", "is locked");
+    open_fails("@disk,format=raw,readonly=on", "is locked");
+    Blk *two = open_drive("@disk,format=raw,share-rw=on");
+    put(one, 0, 1, 512);
+    expect_at(two, 0, 1, 512);
+    blk_close(one);
+    blk_close(two);
+    one = open_drive("@disk,format=raw");
+    open_fails("@disk,format=raw,share-rw=on", "is locked");
+    open_fails("@disk,format=raw,force-share=on", "force-share=on needs readonly=on");
+    two = open_drive("@disk,format=raw,readonly=on,force-share=on");
+    put(one, 0, 2, 512);
+    expect_at(two, 0, 2, 512);
+    blk_close(two);
+    blk_close(one);
+    make("disk", "qcow2", NULL);
+    open_fails("@disk,share-rw=on", "share-rw=on is for raw images");
+}
+
+/* Who has it is told by process and command. */
+static void test_holder(void)
+{
+    GError *error = NULL;
+    make("disk", "raw", NULL);
+    g_autofree char *path = path_of("disk");
+    /* a lock as QEMU's writer holds it: bytes 100, 101, 103 and 201, 203 shared */
+    g_autofree char *script = g_strdup_printf(
+        "import fcntl, struct, sys\n"
+        "f = open('%s', 'r+b')\n"
+        "for byte in (100, 101, 103, 201, 203):\n"
+        "    fcntl.fcntl(f, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, byte, 1, 0))\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n",
+        path);
+    char *argv[] = {(char *)"python3", (char *)"-c", script, NULL};
+    GPid pid;
+    int in, out;
+    char said[4];
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
+                             NULL, NULL, &pid, &in, &out, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(read(out, said, 4), ==, 4);
+    g_autofree char *who = g_strdup_printf("process %d (", (int)pid);
+    open_fails("@disk,format=raw", who);
+    open_fails("@disk,format=raw", "-c import fcntl");
+    close(in);
+    close(out);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    blk_close(open_drive("@disk,format=raw"));
+}
+
+/* The flags of the descriptor that this process has of a file. */
+static unsigned long open_flags(const char *path)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+        g_autofree char *info = g_strdup_printf("/proc/self/fdinfo/%d", fd);
+        g_autofree char *target = g_file_read_link(link, NULL), *text = NULL;
+        if (g_strcmp0(target, path) || !g_file_get_contents(info, &text, NULL, NULL))
+            continue;
+        return strtoul(strstr(text, "flags:") + 6, NULL, 8);
+    }
+    g_error("%s is not open", path);
+}
+
+static void test_cache_modes(void)
+{
+    static const struct {
+        const char *mode;
+        bool direct, write_cache;
+    } modes[] = {{"writeback", false, true},
+                 {"none", true, true},
+                 {"writethrough", false, false},
+                 {"directsync", true, false},
+                 {"unsafe", false, true}};
+    g_autofree char *path = path_of("disk");
+    make("disk", "raw", NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        g_autofree char *text = g_strdup_printf("@disk,format=raw,cache=%s", modes[i].mode);
+        Blk *blk = open_drive(text);
+        g_assert_cmpint(!!(open_flags(path) & O_DIRECT), ==, modes[i].direct);
+        g_assert_cmpint(blk_write_cache(blk), ==, modes[i].write_cache);
+        put(blk, 512, 1 + (int)i, 1536); /* none of O_DIRECT's own sizes */
+        expect_at(blk, 512, 1 + (int)i, 1536);
+        expect_at(blk, 2048, 0, 512);
+        blk_close(blk);
+    }
+    open_fails("@disk,format=raw,cache=none,aio=io_uring", "vmrun does not have it");
+}
+
+/* Zeros that are written take their space away again. */
+static void test_detect_zeroes(gconstpointer data)
+{
+    g_autofree char *path = path_of("disk");
+    g_autofree char *text =
+        g_strdup_printf("@disk,format=%s,discard=unmap,detect-zeroes=unmap", (const char *)data);
+    struct stat full, empty;
+    make("disk", data, NULL);
+    Blk *blk = open_drive(text);
+    put(blk, 0, 7, 2 << 20);
+    blk_flush(blk);
+    g_assert_cmpint(stat(path, &full), ==, 0);
+    put(blk, 0, 0, 2 << 20);
+    blk_flush(blk);
+    g_assert_cmpint(stat(path, &empty), ==, 0);
+    expect_at(blk, 0, 0, 2 << 20);
+    blk_close(blk);
+    if (full.st_blocks < (1 << 20) / 512)
+        g_test_skip("the file system does not tell what files take");
+    else
+        g_assert_cmpint(empty.st_blocks, <, full.st_blocks / 2);
 }
 
 /* A raw image whose format was guessed stays raw. */
@@ -412,6 +532,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     drives_begin();
+    iothread_new("io0", NULL);
     g_test_add_data_func("/block/requests/raw", "raw", test_requests);
     g_test_add_data_func("/block/requests/qcow", "qcow", test_requests);
     g_test_add_data_func("/block/requests/qcow2", "qcow2", test_requests);
@@ -424,6 +545,10 @@ int main(int argc, char **argv)
                          test_parallel);
     g_test_add_data_func("/block/parallel/unsafe", "@disk,format=qcow2,cache=unsafe",
                          test_parallel);
+    g_test_add_data_func("/block/parallel/thread", "@disk,format=qcow2,iothread=io0",
+                         test_parallel);
+    g_test_add_data_func("/block/parallel/thread-none", "@disk,format=raw,cache=none,iothread=io0",
+                         test_parallel);
     g_test_add_data_func("/block/parallel/detect", "@disk,format=qcow2,detect-zeroes=on",
                          test_parallel);
     g_test_add_data_func("/block/zeroes/raw", "raw", test_zeroes);
@@ -432,6 +557,11 @@ int main(int argc, char **argv)
     g_test_add_func("/block/options", test_options);
     g_test_add_func("/block/errors", test_errors);
     g_test_add_func("/block/readonly", test_readonly);
+    g_test_add_func("/block/sharing", test_sharing);
+    g_test_add_func("/block/holder", test_holder);
+    g_test_add_func("/block/cache-modes", test_cache_modes);
+    g_test_add_data_func("/block/detect-zeroes/raw", "raw", test_detect_zeroes);
+    g_test_add_data_func("/block/detect-zeroes/qcow2", "qcow2", test_detect_zeroes);
     g_test_add_func("/block/disguise", test_disguise);
     g_test_add_func("/block/snapshot", test_snapshot);
     g_test_add_data_func("/block/commit/qcow2", "qcow2", test_commit);

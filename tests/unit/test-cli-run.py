@@ -70,10 +70,16 @@ def started(*args, **kwargs):
 
 def talk(path, *lines):
     """Types lines into a monitor on a socket; returns what it said."""
-    wait_for(lambda: os.path.exists(path), path)
+    def connect():
+        try:
+            peer.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):  # not there, or not listening yet
+            return False
+        return True
+
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(PATIENCE)
-        peer.connect(path)
+        wait_for(connect, path)
         said = b""
         for line in ("", *lines):
             peer.sendall(line.encode() + (b"\r" if line else b""))
@@ -152,6 +158,38 @@ def test_monitor_on_stdio(tmp):
     expect(result.returncode == 0, result)
     for part in ("(prelaunch)", "me\n", "ide1-cd0: [not inserted]", "VM status: running"):
         expect(part in result.stdout.replace("\r", ""), result.stdout)
+
+
+def test_type_ahead(tmp):
+    """A line behind a command that takes a while waits for it."""
+    floppy = f"{tmp}/fd"
+    with open(floppy, "wb") as file:
+        file.truncate(1440 << 10)
+    result = run("-monitor", "stdio", text=f"change floppy0 {floppy} raw\ninfo block floppy0\n"
+                 "eject floppy0\ninfo block floppy0\nchange floppy0 /nonexistent\nq\n")
+    expect(result.returncode == 0, result)
+    said = result.stdout.replace("\r", "")
+    for part in (f"floppy0: {floppy} (raw)\n", "floppy0: [not inserted]\n",
+                 "Error: cannot open '/nonexistent'"):
+        expect(part in said, said)
+        said = said[said.index(part):]
+
+
+def test_iothread(tmp):
+    disk, path = f"{tmp}/disk", f"{tmp}/mon"
+    with open(disk, "wb") as file:
+        file.truncate(3 << 20)
+    drive = ["-drive", f"file={disk},format=raw,if=none,id=d"]
+    with started("-object", "iothread,id=io0", *drive, "-device", "ide-hd,drive=d,iothread=io0",
+                 "-monitor", f"unix:{path},server=on,wait=off") as vm:
+        said = talk(path, "info iothreads", "info block d", "block_resize d 4M", "info block -v d",
+                    "q")
+        vm.wait(PATIENCE)
+        expect(vm.returncode == 0, vm.returncode)
+    for part in ("io0:", "thread_id=", "I/O thread:       io0", "4194304 bytes"):
+        expect(part in said, said)
+    expect_error([*drive, "-device", "ide-hd,drive=d,iothread=io1"], "no iothread with id 'io1'")
+    expect_error(["-object", "iothread,id=a", "-object", "iothread,id=a"], "'a'")
 
 
 def test_defaults(tmp):

@@ -80,7 +80,7 @@ static const struct {
     {"-k de", {"-k de", "by their place"}},
     {"-object", {"-object", "argument is missing"}},
     {"-object filter-dmp,id=a", {"-object", "filter-dmp", "did you mean 'filter-dump'?"}},
-    {"-object id=a", {"-object", "there are: secret, filter-dump"}},
+    {"-object id=a", {"-object", "there are: iothread, secret, filter-dump"}},
     {"-object filter-dump,file=x,netdev=n", {"-object", "id= is missing"}},
     {"-object filter-dump,id=a,fle=x", {"-object", "'fle'", "did you mean 'file'?"}},
     {"-nic usr", {"-nic", "'usr'", "did you mean 'user'?"}},
