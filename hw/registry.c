@@ -33,6 +33,8 @@ const DeviceClass *const device_classes[] = {
     &vga_class,
     /* networks */
     &e1000_class,
+    &ne2k_pci_class,
+    &ne2k_isa_class,
     /* for tests and debugging */
     &isa_debugcon_class,
     &isa_debug_exit_class,
