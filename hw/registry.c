@@ -33,6 +33,7 @@ const DeviceClass *const device_classes[] = {
     &vga_class,
     /* networks */
     &e1000_class,
+    &rtl8139_class,
     &ne2k_pci_class,
     &ne2k_isa_class,
     /* for tests and debugging */
