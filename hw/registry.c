@@ -33,6 +33,9 @@ const DeviceClass *const device_classes[] = {
     &vga_class,
     /* networks */
     &e1000_class,
+    &rtl8139_class,
+    &ne2k_pci_class,
+    &ne2k_isa_class,
     /* for tests and debugging */
     &isa_debugcon_class,
     &isa_debug_exit_class,

@@ -29,8 +29,11 @@ extern const DeviceClass ide_hd_class;    /* "ide-hd" */
 extern const DeviceClass ide_cd_class;    /* "ide-cd" */
 extern const DeviceClass isa_fdc_class;   /* "isa-fdc" */
 /* hw/display */
-extern const DeviceClass vga_class; /* "VGA": standard VGA with Bochs VBE on PCI */
-extern const DeviceClass e1000_class;
+extern const DeviceClass vga_class;   /* "VGA": standard VGA with Bochs VBE on PCI */
+extern const DeviceClass e1000_class; /* "e1000": Intel 82540EM */
+extern const DeviceClass rtl8139_class;
+extern const DeviceClass ne2k_pci_class; /* "ne2k_pci" */
+extern const DeviceClass ne2k_isa_class; /* "ne2k_isa" */
 /* hw/pci */
 extern const DeviceClass i440fx_class;      /* "i440FX": host bridge */
 extern const DeviceClass piix3_class;       /* "PIIX3": ISA bridge */

@@ -162,15 +162,13 @@ def two_guests(first, second):
             vm.load()
             vm.shell(f"ip addr add 10.1.1.{n}/24 dev eth0; ip link set eth0 up")
         a.wait(lambda: " 0% packet loss" in a.shell("ping -c 1 -W 2 10.1.1.2"), "ping between guests", 60)
-        b.shell("(nc -l -p 99 </dev/null | md5sum >/tmp/sum 2>&1 &)")
-        sent = a.shell("head -c 4194304 /dev/urandom >/tmp/file; md5sum </tmp/file; "
-                       "sleep 1; nc 10.1.1.2 99 </tmp/file", 180)
-        b.wait(lambda: sent.split()[0] in b.shell("cat /tmp/sum"), "the copy", 120)
+        a.shell("head -c 4194304 /dev/urandom >/tmp/file; (httpd -p 80 -h /tmp </dev/null >/dev/null 2>&1 &)")
+        want = a.shell("md5sum </tmp/file").split()[0]
+        b.wait(lambda: want in b.shell("wget -q -O - http://10.1.1.1/file 2>/dev/null | md5sum", 180),
+               "the copy between guests", 300)
 
 
 def test_listen():
-    path = os.path.join(WORK.name, "port")
-    del path
     two_guests("socket,listen=127.0.0.1:7701", "socket,connect=127.0.0.1:7701")
 
 
@@ -202,6 +200,51 @@ def test_tap():
         check(hashlib.md5(data).hexdigest() in answer, f"copy over tap: {answer}")
 
 
+# ---- PXE: firmware, iPXE, pxelinux, kernel and initial RAM disk, all by TFTP ----
+
+def share(picture, colour):
+    """How much of the screen has a colour."""
+    _, _, pixels = picture
+    count = sum(1 for i in range(0, len(pixels), 3) if pixels[i:i + 3] == colour)
+    return count * 3 / len(pixels)
+
+
+def test_pxe():
+    image = os.path.dirname(net_guest.image("amd64", "initrd.gz"))
+    root = os.path.join(image, "..", "..")
+    if "e1000" not in cards():
+        raise Skip("this vmrun has no card e1000")
+    need("/usr/lib/ipxe/qemu/pxe-e1000.rom", "ipxe-qemu")
+    disk = os.path.join(WORK.name, "empty.qcow2")
+    subprocess.run([os.environ["VMRUN_IMG"], "create", "-q", "-f", "qcow2", disk, "1G"], check=True)
+    dump = os.path.join(WORK.name, "pxe.pcap")
+    with Vm("-accel", ENGINE, "-m", "512", "-hda", disk, "-nic",
+            f"user,model=e1000,id=u,tftp={root},bootfile=/pxelinux.0", "-object",
+            f"filter-dump,id=d,netdev=u,file={dump},maxlen=128", limit=600) as vm:
+
+        def asked(name):
+            if not os.path.exists(dump):
+                return False
+            with open(dump, "rb") as file:
+                return b"\0\1/" + name + b"\0octet" in file.read()
+        vm.wait(lambda: asked(b"pxelinux.0"), "TFTP of pxelinux")
+        vm.wait(lambda: asked(b"debian-installer/amd64/boot-screens/splash.png"), "the menu's picture")
+        # The menu is there when it takes Enter: the kernel comes next.
+        def chosen():
+            vm.monitor("sendkey ret")
+            return asked(b"debian-installer/amd64/linux")
+        vm.wait(chosen, "TFTP of the kernel", 120)
+        # The installer's first dialogue: grey on blue.
+        def dialogue():
+            picture = vm.screendump(os.path.join(WORK.name, "screen.ppm"))
+            return share(picture, b"\x00\x00\xaa") > 0.4 and share(picture, b"\xaa\xaa\xaa") > 0.05
+        vm.wait(dialogue, "the installer's first screen")
+        pictures = os.environ.get("VMRUN_PICTURES")
+        if pictures:
+            os.makedirs(pictures, exist_ok=True)
+            vm.screendump(os.path.join(pictures, "pxe.png"))
+
+
 # ---- qemu's card on vmrun's user network, over a stream ----
 
 def test_qemu():
@@ -230,7 +273,8 @@ TESTS = [("qemu", test_qemu)]
 TESTS += [(card, lambda card=card: user_network(card)) for card in ("e1000", "rtl8139", "ne2k_pci")]
 TESTS += [(card + "-i386", lambda card=card: user_network(card, "i386", card != "ne2k_isa"))
           for card in ("rtl8139", "ne2k_pci", "ne2k_isa")]
-TESTS += [("listen", test_listen), ("dgram", test_dgram), ("tap", test_tap)]
+TESTS += [("listen", test_listen), ("dgram", test_dgram), ("tap", test_tap),
+          ("pxe", test_pxe)]
 if "big" in sys.argv:
     TESTS.append(("big", test_big))
 run_tests(TESTS)
