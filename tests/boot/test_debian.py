@@ -51,6 +51,7 @@ class Console:
         """Waits for a pattern after what earlier calls have seen."""
         end = time.monotonic() + limit
         while not (found := re.search(pattern, self.text)):
+            check("Kernel panic" not in self.text, f"panic: {self.text[-3000:]!r}")
             if time.monotonic() > end or self.vm.process.poll() is not None:
                 raise Failure(f"no '{pattern}': {self.text[-2000:]!r}; vmrun: {self.vm.said()}")
             try:
