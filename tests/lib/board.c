@@ -64,6 +64,8 @@ static GPtrArray *make_cards(void)
         options_set(card, "netdev", id);
         if (strcmp(models[i], "ne2k_isa"))
             options_set(card, "romfile", ""); /* needs no package */
+        if (i == 0)
+            options_set(card, "bootindex", "7");
         g_ptr_array_add(cards, card);
     }
     return cards;
