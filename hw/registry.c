@@ -44,8 +44,16 @@ const DeviceClass *const device_classes[] = {
     NULL,
 };
 
+/* Names that a class has besides its own. */
+static const struct {
+    const char *alias, *name;
+} aliases[] = {{"e1000-82540em", "e1000"}};
+
 const DeviceClass *device_class_find(const char *name)
 {
+    for (unsigned i = 0; i < G_N_ELEMENTS(aliases); i++)
+        if (!strcmp(aliases[i].alias, name))
+            name = aliases[i].name;
     for (const DeviceClass *const *cls = device_classes; *cls; cls++)
         if (!strcmp((*cls)->name, name))
             return *cls;

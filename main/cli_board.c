@@ -269,6 +269,8 @@ static bool check_driver(const CliOption *option, const char *driver, GError **e
     if (g_strv_contains(words, driver))
         return true;
     const DeviceClass *cls = device_class_find(driver);
+    if (cls && cls->user)
+        return true; /* by another of its names */
     if (cls)
         return fail(error, "-device %s: it is part of the board and cannot be added", driver);
     return cli_fail_word(option, "device", driver, words, error);

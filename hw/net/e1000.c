@@ -555,6 +555,7 @@ static const StateDesc state = {"e1000", 1, sizeof(E1000), fields, .post_load = 
 
 static const Prop props[] = {
     PCI_DEVICE_PROPS(E1000),
+    PCI_BOOT_PROP(E1000),
     NIC_PROPS(E1000),
     PROP_END,
 };

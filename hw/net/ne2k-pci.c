@@ -57,6 +57,7 @@ static const StateDesc state = {"ne2k_pci", 1, sizeof(Ne2kPci), fields};
 
 static const Prop props[] = {
     PCI_DEVICE_PROPS(Ne2kPci),
+    PCI_BOOT_PROP(Ne2kPci),
     DP8390_PROPS(Ne2kPci),
     PROP_END,
 };

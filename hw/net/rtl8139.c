@@ -565,6 +565,7 @@ static const StateDesc state = {"rtl8139", 1, sizeof(Rtl8139), fields, .post_loa
 
 static const Prop props[] = {
     PCI_DEVICE_PROPS(Rtl8139),
+    PCI_BOOT_PROP(Rtl8139),
     NIC_PROPS(Rtl8139),
     PROP_END,
 };

@@ -8,6 +8,7 @@
 #include "hw/floppy/fdc.h"
 #include "hw/ide/ide.h"
 #include "hw/misc/fw_cfg.h"
+#include "hw/pci/pci.h"
 #include "hw/timer/mc146818.h"
 #include "pc_private.h"
 #include "util/bytes.h"
@@ -134,6 +135,21 @@ static void add_boot_entry(GArray *entries, int index, char *path)
     g_array_append_val(entries, entry);
 }
 
+/* Cards with a bootindex. */
+static void add_boot_card(Device *dev, void *opaque)
+{
+    const PciDevice *pci = (const PciDevice *)dev;
+    if (dev->cls->bus != BUS_PCI || !device_find_prop(dev->cls, "bootindex") ||
+        pci->bootindex > INT32_MAX)
+        return;
+    GString *path = g_string_new(NULL);
+    g_string_printf(path, "/pci@i0cf8/ethernet@%x", PCI_SLOT(pci->devfn));
+    if (PCI_FUNC(pci->devfn))
+        g_string_append_printf(path, ",%x", PCI_FUNC(pci->devfn));
+    g_string_append(path, "/ethernet-phy@0");
+    add_boot_entry(opaque, (int)pci->bootindex, g_string_free(path, FALSE));
+}
+
 static bool add_boot_order(PcBoard *board, GError **error)
 {
     const PcConfig *config = board->config;
@@ -149,6 +165,7 @@ static bool add_boot_order(PcBoard *board, GError **error)
         if (config->floppy[i].blk && config->floppy[i].bootindex >= 0)
             add_boot_entry(entries, config->floppy[i].bootindex,
                            g_strdup_printf("/pci@i0cf8/isa@1/fdc@03f0/floppy@%u", i));
+    device_foreach(board->dev.machine, add_boot_card, entries);
     g_array_sort(entries, by_index);
     g_autoptr(GString) text = g_string_new(NULL);
     for (guint i = 0; i < entries->len; i++)

@@ -368,6 +368,7 @@ static const StateField pci_device_fields[] = {
     STATE_HOST(PciDevice, romfile),
     STATE_HOST(PciDevice, rombar),
     STATE_HOST(PciDevice, multifunction),
+    STATE_HOST(PciDevice, bootindex),
     STATE_BYTES_KEEP(PciDevice, config),
     STATE_HOST(PciDevice, write_mask),
     STATE_HOST(PciDevice, clear_mask),

@@ -3,6 +3,7 @@
  * once. */
 #include "../lib/board.h"
 #include "hw/registry.h"
+#include "util/bytes.h"
 #include "util/timer.h"
 
 static void test_complete(void)
@@ -38,6 +39,38 @@ static void test_parts(void)
     board_free(machine);
 }
 
+static void fw_select(Machine *machine, uint16_t key)
+{
+    uint8_t bytes[] = {(uint8_t)key, (uint8_t)(key >> 8)};
+    dispatch_pio(&machine->io, 0x510, true, 2, bytes, 1);
+}
+
+static void fw_read(Machine *machine, void *buf, uint64_t length)
+{
+    dispatch_pio(&machine->io, 0x511, false, 1, buf, length);
+}
+
+/* A card's bootindex is in the firmware's boot order, by its place on the bus. */
+static void test_boot_order(void)
+{
+    Machine *machine = board_new(16 << 20);
+    uint8_t entry[64];
+    char text[128] = "";
+    fw_select(machine, 0x19); /* the directory */
+    fw_read(machine, entry, 4);
+    for (unsigned left = ld32_be(entry); left; left--) {
+        fw_read(machine, entry, sizeof(entry));
+        if (strcmp((char *)entry + 8, "bootorder"))
+            continue;
+        g_assert_cmpuint(ld32_be(entry), <, sizeof(text));
+        fw_select(machine, ld16_be(entry + 4));
+        fw_read(machine, text, ld32_be(entry));
+        break;
+    }
+    g_assert_cmpstr(text, ==, "/pci@i0cf8/ethernet@3/ethernet-phy@0\n");
+    board_free(machine);
+}
+
 /* Save, go on, load, save: equal. */
 static void test_round_trip(void)
 {
@@ -68,6 +101,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/board/complete", test_complete);
     g_test_add_func("/board/parts", test_parts);
+    g_test_add_func("/board/boot-order", test_boot_order);
     g_test_add_func("/board/round-trip", test_round_trip);
     return g_test_run();
 }

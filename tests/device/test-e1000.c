@@ -398,6 +398,43 @@ static void test_hostile(void)
     rig_close();
 }
 
+/* Rings that are right with descriptors that are anything, and frames of all sizes. */
+static void test_fuzz(void)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(3);
+    rig_open(16, 16, RCTL_UPE | RCTL_MPE | RCTL_BAM | RCTL_LPE);
+    make_frame(rig.frame, 65536, NIC_BYTES, 0x0800);
+    dma_write(&rig.m->mem, TX_BUF, rig.frame, 65536);
+    for (unsigned i = 0; i < 30000; i++) {
+        uint32_t flags = g_rand_int(random), upper = g_rand_int(random);
+        uint32_t bytes = (uint32_t)g_rand_int_range(random, 0, flags & 1 ? 70000 : 300);
+        uint64_t addr = flags & 6 ? TX_BUF + bytes % 4096 : g_rand_int(random) % (2 * RAM_SIZE);
+        if (flags & TX_DEXT)
+            bytes |= (flags >> 8 & 3) << TX_DTYP_SHIFT;
+        tx_desc(flags & 8 ? addr : addr | (uint64_t)upper << 32, bytes | (flags & 0xff000000),
+                upper);
+        if (flags & 16)
+            tx_go();
+        if (i % 8 == 0)
+            rx_send(rig.frame, g_rand_int(random) % 65536 + 1);
+        if (i % 16 == 0)
+            wr(RDT, g_rand_int(random) % 16);
+        if (i % 32 == 0) {
+            wr(CTRL, g_rand_int(random) & ~(CTRL_RST | CTRL_PHY_RST));
+            wr(RXCSUM, g_rand_int(random));
+            wr(RCTL, RCTL_EN | (g_rand_int(random) & ~(uint32_t)RCTL_LBM));
+            rig.net.full = flags & 64;
+            net_writable(&rig.net.end);
+        }
+        if (rd(TDH) != rd(TDT))
+            loop_step(rig.m->loop, false);
+        while (fake_count(&rig.net))
+            g_bytes_unref(g_queue_pop_head(&rig.net.frames));
+    }
+    test_device_state(rig.dev);
+    rig_close();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -411,6 +448,7 @@ int main(int argc, char **argv)
     g_test_add_func("/e1000/props", test_props);
     g_test_add_func("/e1000/rom", test_rom);
     g_test_add_func("/e1000/hostile", test_hostile);
+    g_test_add_func("/e1000/fuzz", test_fuzz);
     add_tx_tests();
     add_rx_tests();
     return g_test_run();

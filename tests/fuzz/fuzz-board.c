@@ -112,7 +112,8 @@ static void memory_operation(Machine *machine, Source *source)
 static void pci_operation(Machine *machine, Source *source)
 {
     static const uint8_t slots[] = {PCI_DEVFN(0, 0), PCI_DEVFN(1, 0), PCI_DEVFN(1, 1),
-                                    PCI_DEVFN(1, 3), PCI_DEVFN(2, 0)};
+                                    PCI_DEVFN(1, 3), PCI_DEVFN(2, 0), PCI_DEVFN(3, 0),
+                                    PCI_DEVFN(4, 0), PCI_DEVFN(5, 0)};
     uint32_t how = take(source);
     uint32_t devfn = slots[how % G_N_ELEMENTS(slots)], offset = how >> 8 & 0xfc;
     as_store(&machine->io, 0xcf8, 4, 0x80000000u | devfn << 8 | offset);

@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "chardev/chardev.h"
 #include "hw/pc/pc.h"
+#include "net/net.h"
 #include "util/timer.h"
 
 #define DISK_SIZE (4u << 20)
@@ -41,6 +42,35 @@ static Blk *drive(const char *id, const char *media, const char *file)
     return blk;
 }
 
+/* A card of each model, all on one hub: what one sends, the others get. */
+static GPtrArray *make_cards(void)
+{
+    static const char *const models[] = {"e1000", "rtl8139", "ne2k_pci", "ne2k_isa"};
+    GError *error = NULL;
+    GPtrArray *cards = g_ptr_array_new_with_free_func((GDestroyNotify)options_free);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(models); i++) {
+        g_autofree char *id = g_strdup_printf("port%u", i);
+        g_autoptr(Options) port = options_new("-netdev");
+        options_set(port, "type", "hubport");
+        options_set(port, "hubid", "0");
+        options_set(port, "id", id);
+        if (!net_open(port, &error)) {
+            fprintf(stderr, "%s\n", error->message);
+            exit(1);
+        }
+        Options *card = options_new("-device");
+        options_set(card, "driver", models[i]);
+        options_set(card, "netdev", id);
+        if (strcmp(models[i], "ne2k_isa"))
+            options_set(card, "romfile", ""); /* needs no package */
+        if (i == 0)
+            options_set(card, "bootindex", "7");
+        g_ptr_array_add(cards, card);
+    }
+    return cards;
+}
+
 static PcConfig config; /* the board keeps a pointer to it */
 
 Machine *board_new(uint64_t ram_size)
@@ -64,6 +94,7 @@ Machine *board_new(uint64_t ram_size)
         g_autofree char *id = g_strdup_printf("serial%u", i);
         config.serial[i] = chr_open("-serial", "null", id, &error);
     }
+    config.devices = make_cards();
     config.parallel[0] = chr_open("-parallel", "null", "parallel0", &error);
     if (!pc_create(machine, &config, &error)) {
         fprintf(stderr, "%s\n", error->message);
@@ -83,6 +114,8 @@ void board_free(Machine *machine)
     machine_free(machine);
     blk_close_all();
     chr_close_all();
+    net_close_all();
+    g_clear_pointer(&config.devices, g_ptr_array_unref);
     vclock_stop();
     loop_unlock(loop_main());
 }

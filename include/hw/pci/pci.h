@@ -75,6 +75,7 @@ struct PciDevice {
     char *romfile;      /* property "romfile": "" is none */
     bool rombar;        /* property */
     bool multifunction; /* property, or the class's: other functions may share the slot */
+    uint32_t bootindex; /* property of what can boot, see PCI_BOOT_PROP; PCI_NO_BOOT: no place */
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t write_mask[PCI_CONFIG_SIZE];   /* bits that the guest may change */
     uint8_t clear_mask[PCI_CONFIG_SIZE];   /* bits that the guest clears by writing 1 */
@@ -103,6 +104,13 @@ extern const StateDesc pci_device_state;
         PROP_FIELD(S, pci.rombar, "rombar", PROP_BOOL, .value = 1, .help = "ROM BAR present"),     \
         PROP_FIELD(S, pci.multifunction, "multifunction", PROP_BOOL,                               \
                    .help = "other functions may share the slot")
+
+/* The property of cards that firmware may boot from: their place in its order.  Without the
+ * property the field means nothing. */
+#define PCI_NO_BOOT UINT32_MAX
+#define PCI_BOOT_PROP(S)                                                                           \
+    PROP_FIELD(S, pci.bootindex, "bootindex", PROP_UINT, .value = PCI_NO_BOOT, .max = PCI_NO_BOOT, \
+               .help = "place in the boot order")
 
 /*
  * Plugs dev into the machine's root bus from its realize(): fills config space from the class's
