@@ -3,21 +3,20 @@
 #include "cipher.h"
 
 #include <errno.h>
-#include <nettle/aes.h>
-#include <nettle/cbc.h>
-#include <nettle/hmac.h>
-#include <nettle/pbkdf2.h>
-#include <nettle/ripemd160.h>
-#include <nettle/sha1.h>
-#include <nettle/sha2.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
+#include "nettle-lib.h"
 #include "util/bytes.h"
 #include "util/error.h"
 
 #define BLOCK 16u
+
+bool cipher_load(GError **error)
+{
+    return nettle_load(error);
+}
 
 /* ---- Hashes ---- */
 
@@ -32,7 +31,7 @@ typedef union HashState {
 
 struct Hash {
     const char *name;
-    const struct nettle_hash *plain;
+    const struct nettle_hash *const *plain; /* once nettle is loaded */
     void (*set_key)(void *state, size_t bytes, const uint8_t *key);
     nettle_hash_update_func *update;
     nettle_hash_digest_func *digest;
@@ -41,15 +40,15 @@ struct Hash {
 #define HMAC(kind)                                                                                 \
     static void mac_##kind##_set_key(void *state, size_t bytes, const uint8_t *key)                \
     {                                                                                              \
-        hmac_##kind##_set_key(state, bytes, key);                                                  \
+        nettle_lib.nettle_hmac_##kind##_set_key(state, bytes, key);                                \
     }                                                                                              \
     static void mac_##kind##_update(void *state, size_t bytes, const uint8_t *data)                \
     {                                                                                              \
-        hmac_##kind##_update(state, bytes, data);                                                  \
+        nettle_lib.hmac_##kind##_update(state, bytes, data);                                       \
     }                                                                                              \
     static void mac_##kind##_digest(void *state, size_t bytes, uint8_t *digest)                    \
     {                                                                                              \
-        hmac_##kind##_digest(state, bytes, digest);                                                \
+        nettle_lib.nettle_hmac_##kind##_digest(state, bytes, digest);                              \
     }
 HMAC(sha1)
 HMAC(sha224)
@@ -61,7 +60,8 @@ HMAC(ripemd160)
 
 #define HASH(kind)                                                                                 \
     {                                                                                              \
-#kind, &nettle_##kind, mac_##kind##_set_key, mac_##kind##_update, mac_##kind##_digest      \
+#kind, &nettle_lib.nettle_##kind, mac_##kind##_set_key, mac_##kind##_update,               \
+            mac_##kind##_digest                                                                    \
     }
 static const Hash hashes[] = {HASH(sha1),   HASH(sha224), HASH(sha256),
                               HASH(sha384), HASH(sha512), HASH(ripemd160)};
@@ -82,17 +82,17 @@ const char *hash_name(const Hash *hash)
 
 size_t hash_bytes(const Hash *hash)
 {
-    return hash->plain->digest_size;
+    return (*hash->plain)->digest_size;
 }
 
 void hash_run(const Hash *hash, const void *first, size_t first_bytes, const void *second,
               size_t second_bytes, uint8_t *digest)
 {
     HashState state; /* of the hash alone, which is smaller */
-    hash->plain->init(&state);
-    hash->plain->update(&state, first_bytes, first);
-    hash->plain->update(&state, second_bytes, second);
-    hash->plain->digest(&state, hash->plain->digest_size, digest);
+    (*hash->plain)->init(&state);
+    (*hash->plain)->update(&state, first_bytes, first);
+    (*hash->plain)->update(&state, second_bytes, second);
+    (*hash->plain)->digest(&state, (*hash->plain)->digest_size, digest);
     wipe(&state, sizeof(state));
 }
 
@@ -101,8 +101,8 @@ void hash_pbkdf2(const Hash *hash, const void *password, size_t password_bytes, 
 {
     HashState state;
     hash->set_key(&state, password_bytes, password);
-    pbkdf2(&state, hash->update, hash->digest, hash_bytes(hash), iterations, salt_bytes, salt,
-           key_bytes, key);
+    nettle_lib.pbkdf2(&state, hash->update, hash->digest, hash_bytes(hash), iterations, salt_bytes,
+                      salt, key_bytes, key);
     wipe(&state, sizeof(state));
 }
 
@@ -153,22 +153,22 @@ static bool aes_init(Aes *aes, const uint8_t *key, size_t bytes)
 {
     switch (bytes) {
     case 16:
-        aes128_set_encrypt_key(&aes->encrypt_key.k128, key);
-        aes128_set_decrypt_key(&aes->decrypt_key.k128, key);
-        aes->encrypt = (nettle_cipher_func *)aes128_encrypt;
-        aes->decrypt = (nettle_cipher_func *)aes128_decrypt;
+        nettle_lib.aes128_set_encrypt_key(&aes->encrypt_key.k128, key);
+        nettle_lib.aes128_set_decrypt_key(&aes->decrypt_key.k128, key);
+        aes->encrypt = (nettle_cipher_func *)nettle_lib.aes128_encrypt;
+        aes->decrypt = (nettle_cipher_func *)nettle_lib.aes128_decrypt;
         return true;
     case 24:
-        aes192_set_encrypt_key(&aes->encrypt_key.k192, key);
-        aes192_set_decrypt_key(&aes->decrypt_key.k192, key);
-        aes->encrypt = (nettle_cipher_func *)aes192_encrypt;
-        aes->decrypt = (nettle_cipher_func *)aes192_decrypt;
+        nettle_lib.aes192_set_encrypt_key(&aes->encrypt_key.k192, key);
+        nettle_lib.aes192_set_decrypt_key(&aes->decrypt_key.k192, key);
+        aes->encrypt = (nettle_cipher_func *)nettle_lib.aes192_encrypt;
+        aes->decrypt = (nettle_cipher_func *)nettle_lib.aes192_decrypt;
         return true;
     case 32:
-        aes256_set_encrypt_key(&aes->encrypt_key.k256, key);
-        aes256_set_decrypt_key(&aes->decrypt_key.k256, key);
-        aes->encrypt = (nettle_cipher_func *)aes256_encrypt;
-        aes->decrypt = (nettle_cipher_func *)aes256_decrypt;
+        nettle_lib.aes256_set_encrypt_key(&aes->encrypt_key.k256, key);
+        nettle_lib.aes256_set_decrypt_key(&aes->decrypt_key.k256, key);
+        aes->encrypt = (nettle_cipher_func *)nettle_lib.aes256_encrypt;
+        aes->decrypt = (nettle_cipher_func *)nettle_lib.aes256_decrypt;
         return true;
     default:
         return false;
@@ -179,6 +179,8 @@ Cipher *cipher_new(CipherMode mode, CipherIv iv, const Hash *hash, const uint8_t
                    size_t key_bytes, GError **error)
 {
     uint8_t digest[HASH_MAX_BYTES];
+    if (!cipher_load(error))
+        return NULL;
     Cipher *c = g_new0(Cipher, 1);
     c->mode = mode;
     c->iv = iv;
@@ -259,9 +261,11 @@ void cipher_run(const Cipher *c, bool encrypt, uint64_t sector, void *data, size
         if (c->mode == CIPHER_XTS)
             run_xts(c, encrypt, vector, p);
         else if (encrypt)
-            cbc_encrypt(&c->data.encrypt_key, c->data.encrypt, BLOCK, vector, CIPHER_SECTOR, p, p);
+            nettle_lib.cbc_encrypt(&c->data.encrypt_key, c->data.encrypt, BLOCK, vector,
+                                   CIPHER_SECTOR, p, p);
         else
-            cbc_decrypt(&c->data.decrypt_key, c->data.decrypt, BLOCK, vector, CIPHER_SECTOR, p, p);
+            nettle_lib.cbc_decrypt(&c->data.decrypt_key, c->data.decrypt, BLOCK, vector,
+                                   CIPHER_SECTOR, p, p);
     }
 }
 

@@ -13,6 +13,10 @@
 
 #define CIPHER_SECTOR 512u
 
+/* Loads nettle, if it is not yet: before hash_bytes(), hash_run(), hash_pbkdf2() and
+ * hash_iterations() are called.  cipher_new() does it by itself. */
+bool cipher_load(GError **error);
+
 typedef enum { CIPHER_CBC, CIPHER_XTS } CipherMode;
 /* How a sector's number becomes its initialisation vector: 32 bits of it, 64, or 64 encrypted with
  * a hash of the key. */

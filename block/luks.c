@@ -210,6 +210,8 @@ static int unlock_slot(Unlock *u, BlkFile *file, uint64_t at)
 static bool unlock(Luks *l, BlkFile *file, uint64_t at, const char *secret, GError **error)
 {
     Unlock u = {.l = l};
+    if (!cipher_load(error))
+        return fail_prefix(error, "'%s'", file->name);
     u.password = secret_find(secret, &u.password_bytes, error);
     if (!u.password)
         return fail_prefix(error, "'%s'", file->name);
@@ -409,6 +411,8 @@ static int make_keys(void *opaque)
 bool luks_create(BlkFile *file, uint64_t at, const LuksSpec *spec, GError **error)
 {
     Making m = {.spec = spec, .error = error};
+    if (!cipher_load(error))
+        return false;
     m.password = secret_find(spec->secret, &m.password_bytes, error);
     if (!m.password)
         return false;

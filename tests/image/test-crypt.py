@@ -98,6 +98,28 @@ def convert():
     expect(open("src", "rb").read(4096) not in data, "plain text in the image")
 
 
+def in_qcow2(maker, options):
+    """The guest's data in a qcow2 file, encrypted by LUKS."""
+    def test():
+        opts = "driver=qcow2,encrypt.key-secret=sec0,file.filename=i"
+        out = patiently(maker, "create", "-q", *SECRET, "-f", "qcow2", "-o",
+                        f"encrypt.format=luks,encrypt.key-secret=sec0,encrypt.iter-time=1{options}", "i", 3 * MIB)
+        expect(not out, out)
+        open("key", "w").write("geheim")
+        for seed in range(2):
+            run(WORK, *(["-b"] if not seed else []), "-d", "-k", "key", "i", "qcow2", "r.raw", SEED + seed, 60)
+            peer("check", *SECRET, "--image-opts", opts)
+            for tool in (IMG, "qemu-img"):
+                out = run(tool, "compare", *SECRET, "--image-opts", opts, "driver=raw,file.filename=r.raw")
+                expect("identical" in out, out)
+        run("qemu-io", *SECRET, "-c", "write -P 5 1M 300k", "-c", "write -z 64k 64k", "--image-opts", opts)
+        run("qemu-io", "-f", "raw", "-c", "write -P 5 1M 300k", "-c", "write -z 64k 64k", "r.raw")
+        out = img("compare", *SECRET, "--image-opts", opts, "driver=raw,file.filename=r.raw")
+        expect("identical" in out, out)
+        expect("encrypted: yes" in img("info", "i"), "info")
+    return test
+
+
 def errors():
     create(IMG, "i", SHAPES[0])
     for argv, text in (
@@ -190,6 +212,9 @@ def tests():
             continue  # the peer (7.2) aborts: its slots are no whole sectors
         yield f"ours/{options}", both_ways(IMG, options), True
         yield f"theirs/{options}", both_ways("qemu-img", options), True
+    for options in ("", ",cluster_size=4k,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv"):
+        yield f"qcow2/ours{options}", in_qcow2(IMG, options), True
+        yield f"qcow2/theirs{options}", in_qcow2("qemu-img", options), True
     yield "convert", convert, True
     yield "errors", errors, False
     yield "hostile", hostile, False
