@@ -367,13 +367,26 @@ void blk_error_resumed(Blk *blk)
     blk->io_error = 0;
 }
 
+typedef struct InjectCall {
+    BlkFile *file;
+    const char *kind;
+    const Options *rule;
+    GError **error;
+} InjectCall;
+
+static int inject_in_back(void *opaque)
+{
+    InjectCall *c = opaque;
+    if (c->kind)
+        return blkdebug_add_rule(c->file, c->kind, c->rule, c->error) ? 0 : -EINVAL;
+    blkdebug_clear(c->file);
+    return 0;
+}
+
 bool blk_inject(Blk *blk, const char *kind, const Options *rule, GError **error)
 {
     if (!blk->root)
         return fail(error, "drive '%s' has no medium", blk->id);
-    BlkFile *file = blk_image(blk)->file;
-    if (kind)
-        return blkdebug_add_rule(file, kind, rule, error);
-    blkdebug_clear(file);
-    return true;
+    InjectCall call = {blk_image(blk)->file, kind, rule, error};
+    return !blk_in_back(blk, inject_in_back, &call);
 }

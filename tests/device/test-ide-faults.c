@@ -254,6 +254,31 @@ static void test_stop(gconstpointer data)
     g_assert_cmpuint(stopped, >, 0);
 }
 
+/* The disk's I/O in a thread of its own: the guest does not notice, nor does it with faults. */
+static void test_thread(void)
+{
+    loop_lock(loop_main());
+    IoThread *thread = iothread_new("io0", NULL);
+    loop_unlock(loop_main());
+    set_up("iothread=io0");
+    g_assert_true(blk_iothread(blk) == thread);
+    guest_works();
+    g_assert_cmpuint(errors, ==, 0);
+    tear_down();
+    for (unsigned n = 1; n <= 4; n++) {
+        set_up("iothread=io0,werror=stop,rerror=report");
+        arm(&faults[n % 2 ? 1 : 5], n);
+        guest_works();
+        g_assert_cmpuint(errors + stops, >, 0);
+        blk_inject(blk, NULL, NULL, NULL);
+        guest_flush();
+        tear_down();
+    }
+    loop_lock(loop_main());
+    iothread_free(thread);
+    loop_unlock(loop_main());
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -265,6 +290,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/faults/stop/write", &faults[1], test_stop);
     g_test_add_data_func("/faults/stop/read", &faults[5], test_stop);
     g_test_add_data_func("/faults/stop/flush", &faults[4], test_stop);
+    g_test_add_func("/faults/thread", test_thread);
     int result = g_test_run();
     g_free(top);
     return result;
