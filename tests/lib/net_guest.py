@@ -15,9 +15,10 @@ import subprocess
 import sys
 import threading
 
-from linux_guest import BUSYBOX, LinuxVm, _entry
+from linux_guest import LinuxVm, _entry
 from vmrun_test import Failure, Vm, need
 
+BUSYBOX = "/bin/busybox"  # of busybox-static: the network of the test has no mirror
 IMAGES = "/usr/lib/debian-installer/images/12/{0}/text/debian-installer/{0}"
 # Cards and their modules, in the order of loading.
 MODULES = {"e1000": ["e1000"], "rtl8139": ["mii", "8139cp"], "ne2k_pci": ["8390", "ne2k-pci"],
