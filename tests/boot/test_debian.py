@@ -82,7 +82,7 @@ class Console:
         except Failure as why:
             raise Failure(f"'{command}': {why}; {start!r}") from why
         check(found[2] == "0", f"'{command}' ends with {found[2]}: {found[1]!r}")
-        return found[1].replace("\r", "")
+        return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", found[1])
 
 
 def boot(disk, *arguments):
