@@ -200,8 +200,10 @@ static bool take_frame(Dp8390 *s, const struct iovec *iov, int count, size_t byt
         guest_error("ne2k: page %u of a ring from %u to %u", s->curr, s->pstart, s->pstop);
         return true;
     }
-    if (pages_of(bytes) >= free_pages(s))
+    if (pages_of(bytes) >= free_pages(s)) {
+        cause(s, ISR_PRX); /* of those before it: see acknowledge() */
         return false;
+    }
     store(s, iov, count, bytes, to[0] & 1);
     return true;
 }
