@@ -19,7 +19,7 @@
 #define DATA_PORT  0x10
 #define RESET_PORT 0x18
 
-enum { CR_STOP = 1, CR_START = 2, CR_TXP = 4, CR_DMA_READ = 8, CR_DMA_WRITE = 0x10 };
+enum { CR_STOP = 1, CR_TXP = 4, CR_DMA_READ = 8, CR_DMA_WRITE = 0x10 };
 enum { CR_SEND_PACKET = 0x18, CR_DMA_ABORT = 0x20, CR_DMA = 0x38, CR_PAGE_SHIFT = 6 };
 enum {
     ISR_PRX = 0x01,
@@ -29,6 +29,7 @@ enum {
     ISR_RST = 0x80,
 };
 enum { RCR_AR = 2, RCR_AB = 4, RCR_AM = 8, RCR_PRO = 0x10, RCR_MON = 0x20 };
+enum { DCR_WTS = 1 };
 enum { TCR_LOOPBACK = 0x06 };
 enum { RSR_PRX = 1, RSR_MPA = 0x10, RSR_PHY = 0x20 };
 enum { TSR_PTX = 1 };
@@ -45,9 +46,10 @@ static void cause(Dp8390 *s, uint8_t bits)
     update_irq(s);
 }
 
+/* Without STP and STA a command leaves the chip as it is, and what is not stopped was started. */
 static bool running(const Dp8390 *s)
 {
-    return !(s->cr & CR_STOP) && (s->cr & CR_START);
+    return !(s->cr & CR_STOP);
 }
 
 /* ---- The board's memory ---- */
@@ -74,21 +76,30 @@ static void remote_next(Dp8390 *s)
         cause(s, ISR_RDC);
 }
 
+/* The bytes that an access of the data port moves: with DCR.WTS at least a word passes, though the
+ * guest sees only a byte of it. */
+static unsigned data_width(const Dp8390 *s, unsigned size)
+{
+    return MAX(size, s->dcr & DCR_WTS ? 2u : 1u);
+}
+
 static uint64_t data_read(Dp8390 *s, unsigned size)
 {
+    unsigned width = data_width(s, size), i = 0;
     uint64_t value = 0;
-    unsigned i = 0;
-    for (; i < size && s->rbcr; i++) {
+    for (; i < width && s->rbcr; i++) {
         value |= (uint64_t)mem_read(s, s->rsar) << 8 * i;
         remote_next(s);
     }
-    return i ? value : size_mask(size);
+    return i ? value & size_mask(size) : size_mask(size);
 }
 
 static void data_write(Dp8390 *s, uint64_t value, unsigned size)
 {
-    for (unsigned i = 0; i < size && s->rbcr; i++) {
-        mem_write(s, s->rsar, (uint8_t)(value >> 8 * i));
+    unsigned width = data_width(s, size);
+    for (unsigned i = 0; i < width && s->rbcr; i++) {
+        if (i < size)
+            mem_write(s, s->rsar, (uint8_t)(value >> 8 * i));
         remote_next(s);
     }
 }
@@ -189,8 +200,10 @@ static bool take_frame(Dp8390 *s, const struct iovec *iov, int count, size_t byt
         guest_error("ne2k: page %u of a ring from %u to %u", s->curr, s->pstart, s->pstop);
         return true;
     }
-    if (pages_of(bytes) >= free_pages(s))
+    if (pages_of(bytes) >= free_pages(s)) {
+        cause(s, ISR_PRX); /* of those before it: see acknowledge() */
         return false;
+    }
     store(s, iov, count, bytes, to[0] & 1);
     return true;
 }
@@ -242,8 +255,6 @@ static void write_command(Dp8390 *s, uint8_t value)
         net_writable(&s->end); /* what waited is dropped */
         return;
     }
-    if (!(value & CR_START))
-        return;
     s->isr &= (uint8_t)~ISR_RST;
     if ((value & CR_DMA) == CR_SEND_PACKET)
         send_packet_command(s);
@@ -256,6 +267,16 @@ static void write_command(Dp8390 *s, uint8_t value)
 static void set_byte(uint16_t *reg, bool high, uint8_t value)
 {
     *reg = high ? (uint16_t)((*reg & 0xff) | value << 8) : (uint16_t)((*reg & 0xff00) | value);
+}
+
+/* Drivers take some frames out of the ring, and acknowledge then.  While another waits for room,
+ * the ring is full and nothing new would tell them of the rest; so it is told again. */
+static void acknowledge(Dp8390 *s, uint8_t value)
+{
+    s->isr &= (uint8_t) ~(value & ~ISR_RST);
+    if ((value & ISR_PRX) && s->end.peer_waits)
+        s->isr |= ISR_PRX;
+    update_irq(s);
 }
 
 /* Page 0 is what it is only when written. */
@@ -280,8 +301,7 @@ static void write_page0(Dp8390 *s, unsigned at, uint8_t value)
         set_byte(&s->tbcr, at == 6, value);
         break;
     case 7:
-        s->isr &= (uint8_t) ~(value & ~ISR_RST);
-        update_irq(s);
+        acknowledge(s, value);
         break;
     case 8:
     case 9:

@@ -39,7 +39,7 @@ static void start(unsigned rcr)
 {
     static const uint8_t mac[] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
     reg(0, CR_STOP);
-    reg(14, 0x49);
+    reg(14, 0x48);
     reg(12, rcr);
     reg(13, 0);
     reg(1, RX_START);
@@ -135,6 +135,20 @@ static void test_registers(gconstpointer on_pci)
     for (unsigned i = 0; i < 12; i++)
         g_assert_cmphex(prom[i], ==, (uint8_t)NIC_BYTES[i / 2]);
     g_assert_cmphex(prom[28] & prom[31], ==, 0x57);
+    reg(14, 0x49); /* words: a byte's access passes two */
+    remote(0, 32, 0x08);
+    for (unsigned i = 0; i < 16; i++)
+        prom[i] = inb(m, (uint16_t)(port + 0x10));
+    g_assert_cmpmem(prom, 6, NIC_BYTES, 6);
+    g_assert_cmphex(prom[14], ==, 0x57);
+    remote(0x4000, 6, 0x10);
+    outw(m, (uint16_t)(port + 0x10), 0x2211);
+    outb(m, (uint16_t)(port + 0x10), 0x33);
+    outw(m, (uint16_t)(port + 0x10), 0x6655);
+    reg(14, 0x48);
+    uint8_t data[6];
+    read_mem(0x4000, data, 6);
+    g_assert_cmpmem(data, 6, "\x11\x22\x33\x00\x55\x66", 6);
     write_mem(0, "xxxx", 4); /* a PROM */
     read_mem(0, prom, 4);
     g_assert_cmpmem(prom, 4, "\x52\x52\x54\x54", 4);
@@ -240,10 +254,20 @@ static void test_full(gconstpointer on_pci)
     g_assert_cmpuint(net.writable, ==, 0);
     test_device_state(dev);
     g_assert_false(net_send_buf(&net.end, frame, 1514));
+    reg(7, 0xff); /* one waits: the guest is told again of what it has not read */
+    g_assert_cmphex(get(7), ==, 1);
+    g_assert_true(irq());
+    reg(3, RX_START + 1); /* room, but too little: told of when that turns out */
+    reg(7, 0xff);
+    g_assert_cmphex(get(7), ==, 0);
+    g_assert_false(net_send_buf(&net.end, frame, 1514));
+    g_assert_cmphex(get(7), ==, 1);
     unsigned before = net.writable;
     reg(3, RX_START + 5);
     g_assert_cmpuint(net.writable, ==, before + 1);
     g_assert_true(net_send_buf(&net.end, frame, 1514));
+    g_assert_false(net_send_buf(&net.end, frame, 1514));
+    reg(0, 0x20); /* neither start nor stop: as before */
     g_assert_false(net_send_buf(&net.end, frame, 1514));
     reg(0, CR_STOP); /* stopped: dropped */
     g_assert_cmpuint(net.writable, ==, before + 2);
