@@ -54,15 +54,25 @@ static MetaPage *page_find(MetaCache *cache, uint64_t offset)
     return g_hash_table_lookup(cache->pages, key_of(offset));
 }
 
-static void page_drop(MetaPage *page)
+static void page_free(MetaPage *page)
+{
+    free(page->data);
+    g_free(page);
+}
+
+static void page_forget(MetaPage *page)
 {
     MetaCache *cache = page->cache;
     g_hash_table_remove(cache->pages, key_of(page->offset));
     page_unlink(page);
     cache->count--;
     cache->dirty -= page->dirty_to != 0;
-    free(page->data);
-    g_free(page);
+}
+
+static void page_drop(MetaPage *page)
+{
+    page_forget(page);
+    page_free(page);
 }
 
 static void evict(MetaCache *cache)
@@ -95,8 +105,13 @@ static MetaPage *page_new(MetaCache *cache, uint64_t offset)
 
 void meta_drop_all(MetaCache *cache)
 {
-    while (cache->newest)
-        page_drop(cache->newest);
+    while (cache->newest) {
+        MetaPage *page = cache->newest;
+        page_forget(page);
+        page->orphan = page->pins; /* whoever has it frees it */
+        if (!page->pins)
+            page_free(page);
+    }
 }
 
 void meta_fini(MetaCache *cache)
@@ -136,7 +151,10 @@ int meta_get(MetaCache *cache, uint64_t offset, MetaPage **out)
     page->loading = false;
     co_queue_wake_all(&page->waiting);
     if (ret) {
-        page_drop(page);
+        if (page->orphan)
+            page_free(page);
+        else
+            page_drop(page);
         return ret;
     }
     *out = page;
@@ -175,7 +193,8 @@ MetaPage *meta_get_zeroed(MetaCache *cache, uint64_t offset)
 
 void meta_put(MetaPage *page)
 {
-    page->pins--;
+    if (!--page->pins && page->orphan)
+        page_free(page);
 }
 
 void meta_dirty(MetaPage *page, uint32_t from, uint32_t to)
@@ -242,7 +261,7 @@ void meta_release(GArray *writes, bool written)
     for (unsigned i = 0; i < writes->len; i++) {
         MetaWrite *write = &g_array_index(writes, MetaWrite, i);
         MetaPage *page = write->page;
-        if (page && !written) {
+        if (page && !written && !page->orphan) {
             uint32_t from = (uint32_t)(write->offset - page->offset);
             meta_dirty(page, from, from + write->bytes);
         }

@@ -20,6 +20,7 @@ typedef struct MetaPage {
     MetaCache *cache;
     unsigned pins;
     bool loading;
+    bool orphan;                   /* out of the cache; freed by the last who has it pinned */
     uint32_t dirty_from, dirty_to; /* bytes; equal: clean */
     CoQueue waiting;               /* for the load */
     struct MetaPage *prev, *next;  /* least recently used last */
@@ -37,7 +38,7 @@ struct MetaCache {
 
 void meta_init(MetaCache *cache, BlkFile *file, unsigned page_bytes, uint64_t max_bytes);
 void meta_fini(MetaCache *cache);
-/* Forgets all pages; nobody uses any. */
+/* Forgets all pages, whoever has them pinned. */
 void meta_drop_all(MetaCache *cache);
 
 /* The page at offset (a multiple of the page size), pinned. (co) */
