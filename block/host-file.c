@@ -26,6 +26,7 @@
 
 #define MAX_PIECES    64 /* of a scatter list, in one system call */
 #define PATIENT_BYTES (64u << 10)
+#define INLINE_BYTES  (256u << 10)
 
 typedef struct HostFile {
     BlkFile base;
@@ -169,6 +170,8 @@ static int host_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t 
     HostFile *h = host(file);
     struct iovec iov[MAX_PIECES];
     uint64_t total;
+    if (h->patient && bytes > INLINE_BYTES)
+        return -EAGAIN; /* worth a thread: the others of a tool's workers go on meanwhile */
     if (h->in_memory && h->patient)
         return host_io_inline(h, false, offset, buf, bytes);
     if (h->no_read_nowait)
