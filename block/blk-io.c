@@ -406,8 +406,10 @@ void blk_hold(Blk *blk)
 
 void blk_release(Blk *blk)
 {
-    if (!--blk->hold)
-        bh_schedule(blk->kick);
+    if (--blk->hold)
+        return;
+    bh_schedule(blk->kick);
+    co_queue_wake_all(&blk->idle);
 }
 
 /* If another thread runs the loop, waits for that one to finish a request. */
@@ -486,31 +488,41 @@ int blk_flush(Blk *blk)
     return submit_and_wait(blk, &req);
 }
 
-typedef struct Settling {
-    BlkReq req;
-    char *id;
-} Settling;
-
-static void settled(BlkReq *req, int ret)
+static int flush_in_back(void *opaque)
 {
-    Settling *s = req->opaque;
-    if (ret)
-        report_error("%s: cannot flush the image: %s", s->id, g_strerror(-ret));
-    g_free(s->id);
-    g_free(s);
+    return node_flush(opaque);
 }
 
-/* The flush queues behind what the guest wrote. */
-static void settle_one(Blk *blk, void *opaque)
+/* Waits for what the guest has under way, then flushes it. */
+static void settle_run(void *opaque)
 {
+    Blk *blk = opaque;
+    while (blk->in_flight || blk->hold)
+        co_queue_wait(&blk->idle);
     if (!blk->root)
         return;
-    Settling *s = g_new0(Settling, 1);
-    s->req = (BlkReq){.op = BLK_FLUSH, .done = settled, .opaque = s};
-    s->id = g_strdup(blk->id);
-    int ret = blk_submit(blk, &s->req);
-    if (ret != BLK_PENDING)
-        settled(&s->req, ret);
+    blk->in_flight++;
+    int ret = blk_in_back(blk, flush_in_back, blk->root);
+    leave_flight(blk);
+    if (ret)
+        report_error("%s: cannot flush the image: %s", blk->id, g_strerror(-ret));
+}
+
+static void settle_ended(void *opaque)
+{
+    Blk *blk = opaque;
+    blk->settling = false;
+    pthread_cond_broadcast(&blk->finished);
+    loop_wake(blk->loop);
+    blk_free_if_gone(blk);
+}
+
+static void settle_one(Blk *blk, void *opaque)
+{
+    if (!blk->root || blk->settling)
+        return;
+    blk->settling = true;
+    co_start(blk->front, settle_run, settle_ended, blk);
 }
 
 void blk_settle_all(void)

@@ -23,8 +23,7 @@ void blk_detach_device(Blk *blk)
     blk->dev_ops = NULL;
     blk->dev_opaque = NULL;
     g_clear_pointer(&blk->dev_name, g_free);
-    if (blk->deleted && !blk->busy)
-        blk_free(blk);
+    blk_free_if_gone(blk);
 }
 
 bool blk_tray_is_open(const Blk *blk)

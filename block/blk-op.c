@@ -67,10 +67,8 @@ static void op_ended(void *opaque)
 {
     BlkWork *op = opaque;
     Blk *blk = op->blk;
-    bool gone = blk->deleted && !blk->has_device;
     blk_give(blk);
-    if (gone)
-        blk_free(blk);
+    blk_free_if_gone(blk);
     op->done(op->opaque, op->error);
     op_free(op);
 }

@@ -148,6 +148,12 @@ void blk_free(Blk *blk)
     g_free(blk);
 }
 
+void blk_free_if_gone(Blk *blk)
+{
+    if (blk->deleted && !blk->has_device && !blk->busy && !blk->settling)
+        blk_free(blk);
+}
+
 static bool open_first_medium(Blk *blk, const Options *opts, GError **error)
 {
     NodeMode overrides = {0};
@@ -223,6 +229,8 @@ void blk_close(Blk *blk)
     while (blk->busy)
         blk_wait_for_progress(blk);
     blk_drain(blk);
+    while (blk->settling)
+        blk_wait_for_progress(blk);
     blk_remove_medium(blk);
     blk_unlist(blk);
     blk_free(blk);

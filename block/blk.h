@@ -59,7 +59,8 @@ struct Blk {
     unsigned in_flight; /* those that do not wait */
     unsigned hold;      /* new requests wait */
     unsigned draining;  /* limits are off */
-    CoQueue idle;       /* waiting for in_flight to be 0 */
+    CoQueue idle;       /* waiting for in_flight, or hold, to be 0 */
+    bool settling;      /* being flushed after a stop */
     LoopBh *kick;       /* looks at the queues */
     pthread_cond_t finished;
     ThrottleGroup *group; /* NULL: no limits */
@@ -96,6 +97,8 @@ bool blk_tray_is_open(const Blk *blk);
 void blk_unlist(Blk *blk);
 /* Frees a Blk without a medium, job or request. */
 void blk_free(Blk *blk);
+/* The same if it was deleted and neither its device nor work on it is left. */
+void blk_free_if_gone(Blk *blk);
 
 /* ---- blk-options.c ---- */
 /* Reads all of -drive's keys that do not concern one medium. */

@@ -67,7 +67,8 @@ int blk_pread(Blk *blk, uint64_t offset, void *buf, uint64_t bytes);
 int blk_pwrite(Blk *blk, uint64_t offset, const void *buf, uint64_t bytes);
 int blk_flush(Blk *blk);
 int blk_flush_all(void);
-/* Begins to flush all drives; what goes wrong is reported. */
+/* Flushes all drives once what is under way on them is done; does not wait for that.  What goes
+ * wrong is reported. */
 void blk_settle_all(void);
 
 /*

@@ -209,6 +209,30 @@ static void test_readonly(void)
     blk_close(two);
 }
 
+/* A machine that stops flushes what is under way, and closing waits for that. */
+static void test_settle(gconstpointer more)
+{
+    g_autofree char *text = g_strconcat("blkdebug::@disk,format=qcow2", (const char *)more, NULL);
+    make("disk", "qcow2", NULL);
+    for (int i = 0; i < 2; i++) {
+        Flight flight;
+        int done = 0;
+        Blk *blk = open_drive(text);
+        memset(flight.data, 5 + i, sizeof(flight.data));
+        submit(blk, &flight, BLK_WRITE, 0, &done);
+        g_assert_cmpint(done, ==, 0);
+        blk_settle_all();
+        blk_settle_all();
+        if (i)
+            blk_drain(blk);
+        blk_close(blk);
+        g_assert_cmpint(done, ==, 1);
+        blk = open_drive("@disk");
+        expect_at(blk, 0, 5 + i, sizeof(flight.data));
+        blk_close(blk);
+    }
+}
+
 /* Two writers only if both agree; a reader without locks whoever writes. */
 static void test_sharing(void)
 {
@@ -557,6 +581,8 @@ int main(int argc, char **argv)
     g_test_add_func("/block/options", test_options);
     g_test_add_func("/block/errors", test_errors);
     g_test_add_func("/block/readonly", test_readonly);
+    g_test_add_data_func("/block/settle", "", test_settle);
+    g_test_add_data_func("/block/settle/thread", ",iothread=io0", test_settle);
     g_test_add_func("/block/sharing", test_sharing);
     g_test_add_func("/block/holder", test_holder);
     g_test_add_func("/block/cache-modes", test_cache_modes);
