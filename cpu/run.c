@@ -441,6 +441,12 @@ Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io,
     return cpu;
 }
 
+void cpu_set_smm_memory(Cpu *cpu, AddressSpace *smm)
+{
+    cpu->smm_mem = smm;
+    mmu_memory_changed(cpu);
+}
+
 void cpu_free(Cpu *cpu)
 {
     if (!cpu)

@@ -110,7 +110,8 @@ static bool refuse_part(const Options *machine, const char *key, GError **error)
 
 bool cli_machine(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
-    static const char *const keys[] = {"type", "accel", "acpi", "hpet", "usb", "vmport", NULL};
+    static const char *const keys[] = {"type", "accel", "acpi",   "hpet",
+                                       "smm",  "usb",   "vmport", NULL};
     bool acpi = !config->board.no_acpi, hpet = !config->board.no_hpet;
 
     if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
@@ -128,8 +129,9 @@ bool cli_machine(VmConfig *config, const CliOption *option, const char *arg, GEr
     if (type && !g_strv_contains(machine_types, type) && !is_versioned_pc(type))
         return cli_fail_word(option, "machine", type, machine_types, error);
     if (!options_get_bool(machine, "acpi", &acpi, error) ||
-        !options_get_bool(machine, "hpet", &hpet, error) || !refuse_part(machine, "usb", error) ||
-        !refuse_part(machine, "vmport", error))
+        !options_get_bool(machine, "hpet", &hpet, error) ||
+        !options_get_bool(machine, "smm", &config->board.smm, error) ||
+        !refuse_part(machine, "usb", error) || !refuse_part(machine, "vmport", error))
         return false;
     config->board.no_acpi = !acpi;
     config->board.no_hpet = !hpet;

@@ -214,6 +214,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
     machine->hooks.msi_send = lapic_deliver_msi;
     machine->hooks.pic_intr = pic_intr;
     machine->hooks.nmi = nmi;
+    machine->hooks.has_smm = true;
     machine->hooks.a20_changed = a20_changed;
     as_add_listener(&machine->mem, view_changed, machine);
     return true;
@@ -274,6 +275,7 @@ static void soft_cpu_fini(Vcpu *vcpu)
 static void soft_cpu_reset(Vcpu *vcpu)
 {
     Soft *soft = vcpu->machine->engine;
+    cpu_set_smm_memory(cpu_of(vcpu), vcpu->machine->smm);
     cpu_reset(cpu_of(vcpu), false);
     if (vcpu->index == 0)
         soft->tsc_start = __rdtsc();

@@ -120,18 +120,30 @@ static void board_reset(Device *dev)
 }
 
 static const StateField board_fields[] = {
-    STATE_HOST(PcBoard, dev),         STATE_HOST(PcBoard, config),
-    STATE_HOST(PcBoard, pic),         STATE_HOST(PcBoard, rtc),
-    STATE_HOST(PcBoard, fdc),         STATE_HOST(PcBoard, fw_cfg),
-    STATE_HOST(PcBoard, low_ram),     STATE_HOST(PcBoard, bios),
-    STATE_HOST(PcBoard, rtc_out),     STATE_HOST(PcBoard, pic_pins),
-    STATE_HOST(PcBoard, ioapic_pins), STATE_U(PcBoard, isa_lines, 0),
-    STATE_U(PcBoard, hpet_lines, 0),  STATE_END,
+    STATE_HOST(PcBoard, dev),
+    STATE_HOST(PcBoard, config),
+    STATE_HOST(PcBoard, pic),
+    STATE_HOST(PcBoard, rtc),
+    STATE_HOST(PcBoard, fdc),
+    STATE_HOST(PcBoard, fw_cfg),
+    STATE_HOST(PcBoard, low_ram),
+    STATE_HOST(PcBoard, bios),
+    STATE_HOST(PcBoard, rtc_out),
+    STATE_HOST(PcBoard, smm),
+    STATE_HOST(PcBoard, pic_pins),
+    STATE_HOST(PcBoard, ioapic_pins),
+    STATE_U(PcBoard, isa_lines, 0),
+    STATE_U(PcBoard, hpet_lines, 0),
+    STATE_END,
 };
 static const StateDesc board_state = {"pc", 1, sizeof(PcBoard), board_fields, NULL, NULL};
 
 static void board_unrealize(Device *dev)
 {
+    if (dev->machine->smm == &((PcBoard *)dev)->smm) {
+        as_fini(dev->machine->smm);
+        dev->machine->smm = NULL;
+    }
     region_fini(&((PcBoard *)dev)->bios);
 }
 
@@ -158,13 +170,32 @@ static Device *prepare(PcBoard *board, const DeviceClass *cls)
     return device_new(board->dev.machine, NULL, cls, NULL);
 }
 
+static bool add_power_management(PcBoard *board, GError **error)
+{
+    Device *pm = prepare(board, &piix4_pm_class);
+    return (!board->config->smm || device_set_prop(pm, "smm-enabled", "on", error)) &&
+           device_realize(pm, error);
+}
+
+static bool add_smm(PcBoard *board, Device *bridge, GError **error)
+{
+    Machine *machine = board->dev.machine;
+    if (!board->config->smm)
+        return true;
+    if (!machine->hooks.has_smm)
+        return fail(error, "-machine smm=on: only '-accel interp' has system management mode");
+    as_init(&board->smm, "smm", i440fx_smm_root(bridge), UINT64_MAX);
+    machine->smm = &board->smm;
+    return true;
+}
+
 static bool add_bridges(PcBoard *board, GError **error)
 {
     Device *bridge = add(board, &i440fx_class, error);
     if (!bridge)
         return false;
     board->low_ram = i440fx_ram_below_4g(bridge);
-    if (!add(board, &piix3_class, error))
+    if (!add_smm(board, bridge, error) || !add(board, &piix3_class, error))
         return false;
     IsaBus *isa = isa_bus(board->dev.machine);
     for (unsigned n = 0; n < ISA_IRQS; n++)
@@ -307,7 +338,7 @@ static bool build(PcBoard *board, GError **error)
     return device_realize(&board->dev, error) && add_bridges(board, error) &&
            add_interrupt_controllers(board, error) && add_timers(board, error) &&
            add_super_io(board, error) && add_ide(board, error) &&
-           add(board, &piix4_pm_class, error) &&
+           add_power_management(board, error) &&
            (board->config->vga == PC_VGA_NONE || add(board, &vga_class, error)) &&
            (board->fw_cfg = add(board, &fw_cfg_class, error)) && add_options(board, error) &&
            pc_add_firmware_tables(board, error);

@@ -50,6 +50,8 @@ typedef enum {
 Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io, const CpuBus *bus,
              const CpuidEntry *leaves, unsigned leaf_count);
 void cpu_free(Cpu *cpu);
+/* smm of cpu_new() anew.  CPU not running, or own thread. */
+void cpu_set_smm_memory(Cpu *cpu, AddressSpace *smm);
 /* Power-on (SDM vol. 3, table 10-1), or, with init, what INIT leaves. */
 void cpu_reset(Cpu *cpu, bool init);
 /* Runs until an exit or about `budget` instructions.  rescue: at least one, at most `budget`, and

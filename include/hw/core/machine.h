@@ -69,6 +69,7 @@ typedef struct EngineHooks {
     void (*pic_intr)(Machine *machine, bool level);
     void (*nmi)(Machine *machine);
     void (*smi)(Machine *machine);
+    bool has_smm; /* the engine looks at Machine.smm */
     void (*a20_changed)(Machine *machine, bool enabled);
     /* Brings the engine's own dirty log of a RAM region into the RamBlock's bitmaps. */
     void (*dirty_sync)(Machine *machine, Region *region);
@@ -92,7 +93,8 @@ struct Machine {
     EventLoop *loop;
     Region mem_root, io_root;
     AddressSpace mem, io;
-    Region *ram; /* main memory, one block; the board maps aliases of it */
+    AddressSpace *smm; /* memory in system management mode; set by the board, NULL: no such mode */
+    Region *ram;       /* main memory, one block; the board maps aliases of it */
     uint64_t ram_size;
     unsigned cpu_count;
     Vcpu **cpus; /* cpu_count entries once the engine is up */

@@ -83,6 +83,7 @@ typedef struct PcConfig {
     PcRtc rtc;
 
     bool no_acpi, no_hpet;
+    bool smm; /* system management mode; the engine must have it */
     /* Index is the structure type; NULL: defaults.  Keys as -smbios has them, already checked:
      *   0   vendor, version, date, release, uefi
      *   1   manufacturer, product, version, serial, uuid, sku, family
