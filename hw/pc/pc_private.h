@@ -14,7 +14,7 @@ typedef struct PcBoard {
     Device *pic, *rtc, *fdc, *fw_cfg;
     uint64_t low_ram; /* end of RAM below 4 GiB */
     Region bios;
-    IrqLine rtc_out; /* where the clock's interrupt goes */
+    IrqLine rtc_out;  /* where the clock's interrupt goes */
     AddressSpace smm; /* with -machine smm=on */
     IrqLine pic_pins[ISA_IRQS], ioapic_pins[IOAPIC_PINS];
     uint32_t isa_lines, hpet_lines; /* levels by IOAPIC pin */
