@@ -269,12 +269,14 @@ static void set_byte(uint16_t *reg, bool high, uint8_t value)
     *reg = high ? (uint16_t)((*reg & 0xff) | value << 8) : (uint16_t)((*reg & 0xff00) | value);
 }
 
-/* Drivers take some frames out of the ring, and acknowledge then.  While another waits for room,
- * the ring is full and nothing new would tell them of the rest; so it is told again. */
+/* Drivers take some frames out of the ring, and acknowledge then.  The sender may have nothing more
+ * to tell while it waits; so what is in the ring is told
+ * again. BNRY stands at the next frame to be read, or a page before it. */
 static void acknowledge(Dp8390 *s, uint8_t value)
 {
     s->isr &= (uint8_t) ~(value & ~ISR_RST);
-    if ((value & ISR_PRX) && s->end.peer_waits)
+    unsigned next = s->bnry + 1u >= s->pstop ? s->pstart : s->bnry + 1u;
+    if ((value & ISR_PRX) && running(s) && ring_ok(s) && s->bnry != s->curr && next != s->curr)
         s->isr |= ISR_PRX;
     update_irq(s);
 }
