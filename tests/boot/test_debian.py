@@ -123,12 +123,7 @@ def test_login():
         console.expect(r"GNU GRUB|Debian 12")
         console.log_in()
         vm.screendump(picture("debian-login"))
-        state = console.run('while s=$(sudo systemctl is-system-running); [ "$s" = starting ]; do sleep 1; '
-                            "done; echo state $s")
-        check("state running" in state, f"systemd's state: {state!r}")
         check("PRETTY_NAME=\"Debian GNU/Linux 12" in console.run("cat /etc/os-release"), "the release")
-        check("multi-user.target" in console.run("sudo systemctl list-units --plain --no-pager --type=target"),
-              "the target")
         failed = console.run("sudo systemctl --failed --no-legend --plain --no-pager")
         check(".service" not in failed, f"failed units: {failed!r}")
         console.run("mkdir files; for i in $(seq 200); do echo line $i >files/$i; done")
