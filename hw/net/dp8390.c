@@ -270,11 +270,12 @@ static void set_byte(uint16_t *reg, bool high, uint8_t value)
 }
 
 /* Drivers take some frames out of the ring, and acknowledge then.  The sender may have nothing more
- * to tell while it waits; so what is in the ring is told
- * again. BNRY stands at the next frame to be read, or a page before it. */
+ * to tell while it waits; so what is in the ring is told again, on an ISA bus by an edge of its
+ * own. BNRY stands at the next frame to be read, or a page before it. */
 static void acknowledge(Dp8390 *s, uint8_t value)
 {
     s->isr &= (uint8_t) ~(value & ~ISR_RST);
+    update_irq(s);
     unsigned next = s->bnry + 1u >= s->pstop ? s->pstart : s->bnry + 1u;
     if ((value & ISR_PRX) && running(s) && ring_ok(s) && s->bnry != s->curr && next != s->curr)
         s->isr |= ISR_PRX;

@@ -22,7 +22,7 @@ BUSYBOX = "/bin/busybox"  # of busybox-static: the network of the test has no mi
 IMAGES = "/usr/lib/debian-installer/images/12/{0}/text/debian-installer/{0}"
 # Cards and their modules, in the order of loading.
 MODULES = {"e1000": ["e1000"], "rtl8139": ["mii", "8139cp"], "ne2k_pci": ["8390", "ne2k-pci"],
-           "ne2k_isa": ["8390", "ne"]}
+           "ne2k_isa": ["8390p", "ne"]}
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /www /etc
 for a in $(/bin/busybox --list); do [ $a = busybox ] || /bin/busybox ln -sf /bin/busybox /bin/$a; done
@@ -143,7 +143,7 @@ class NetVm(LinuxVm):
     def load(self, unload=False):
         names = MODULES[self.card]
         for name in reversed(names) if unload else names:
-            more = " io=0x300" if name == "ne" and not unload else ""
+            more = " io=0x300 irq=5" if name == "ne" and not unload else ""
             command = f"rmmod {name}" if unload else f"insmod /modules/{name}.ko{more}"
             answer = self.shell(f"{command} && echo it is done")
             if "it is done" not in answer:

@@ -21,7 +21,8 @@ import termios
 import time
 
 # Whoever runs the tests may ignore it (nohup); children inherit that.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for signo in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(signo, signal.SIG_DFL)
 
 VMRUN = os.path.abspath(sys.argv[1])
 BASE = [VMRUN, "-accel", "qtest", "-display", "none"]
