@@ -133,6 +133,7 @@ def test_grub():
 TESTS = [("shell, one CPU", lambda: test_boot(1)),
          ("shell, four CPUs", lambda: test_boot(4)),
          ("reboot", test_reboot),
+         ("suspend and wake up", test_suspend),
          ("panic", test_panic),
          ("from a GRUB disk, four CPUs", test_grub)]
 
