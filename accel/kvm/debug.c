@@ -4,7 +4,8 @@
  * Documentation/virt/kvm/api.rst, 4.87; Intel SDM vol. 3, 17.2.)
  *
  * Points go into the processor's four debug registers, watchpoints and hardware breakpoints first.
- * Breakpoints that find none free are INT3 instructions in the guest's memory.
+ * Breakpoints that find none free are INT3 instructions in the guest's memory.  Where SYSCALL goes
+ * astray (syscall.c) the last register is not the debugger's.
  */
 #include "kvm_private.h"
 
@@ -75,22 +76,26 @@ static void remove_patch(KvmVm *vm, unsigned i)
 
 typedef struct Plan {
     struct kvm_guest_debug debug;
-    unsigned used;
+    unsigned registers, used;
     uint64_t int3[DEBUG_POINTS_MAX];
     unsigned int3_count;
 } Plan;
 
-static bool take_register(Plan *plan, uint64_t address, unsigned length, unsigned type)
+static void set_register(struct kvm_guest_debug *debug, unsigned n, uint64_t address,
+                         unsigned length, unsigned type)
 {
     static const uint8_t lengths[9] = {[1] = 0, [2] = 1, [4] = 3, [8] = 2};
-    unsigned n = plan->used;
-    if (n == REGISTERS)
-        return false;
-    plan->used++;
-    plan->debug.control |= KVM_GUESTDBG_USE_HW_BP;
-    plan->debug.arch.debugreg[n] = address;
-    plan->debug.arch.debugreg[7] |=
+    debug->control |= KVM_GUESTDBG_USE_HW_BP;
+    debug->arch.debugreg[n] = address;
+    debug->arch.debugreg[7] |=
         DR7_ONE | 2ULL << n * 2 | (uint64_t)(type | lengths[length] << 2) << (16 + n * 4);
+}
+
+static bool take_register(Plan *plan, uint64_t address, unsigned length, unsigned type)
+{
+    if (plan->used == plan->registers)
+        return false;
+    set_register(&plan->debug, plan->used++, address, length, type);
     return true;
 }
 
@@ -154,13 +159,31 @@ static bool carry_out(KvmCpu *k, Plan *plan)
         plan->debug.control |= KVM_GUESTDBG_BLOCKIRQ;
 #endif
     k->debug = plan->debug;
-    return kvm_ioctl(k->fd, KVM_SET_GUEST_DEBUG, &k->debug) >= 0;
+    return kvm_apply_debug(k);
+}
+
+bool kvm_apply_debug(KvmCpu *k)
+{
+    struct kvm_guest_debug debug = k->debug;
+    if (k->fault_entry) {
+        set_register(&debug, REGISTERS - 1, k->fault_entry, 1, 0);
+        debug.control |= KVM_GUESTDBG_ENABLE;
+    }
+    return kvm_ioctl(k->fd, KVM_SET_GUEST_DEBUG, &debug) >= 0;
+}
+
+static Plan *plan_new(KvmCpu *k)
+{
+    Plan *plan = g_new0(Plan, 1);
+    bool strays = __atomic_load_n(&k->vm->stray_syscalls, __ATOMIC_RELAXED) > 0;
+    plan->registers = strays ? REGISTERS - 1 : REGISTERS;
+    return plan;
 }
 
 bool kvm_set_debug(Vcpu *cpu, const DebugState *state)
 {
     KvmCpu *k = cpu->engine;
-    g_autofree Plan *plan = g_new0(Plan, 1);
+    g_autofree Plan *plan = plan_new(k);
     if (make_plan(plan, state) && carry_out(k, plan))
         return true;
     memset(plan, 0, sizeof(*plan));
@@ -211,6 +234,8 @@ RunResult kvm_debug_exit(KvmCpu *k)
         }
     if (k->debug.control & KVM_GUESTDBG_SINGLESTEP && exit->dr6 & DR6_STEP)
         return stop(k, STOP_STEP, 0);
+    if (k->fault_entry && exit->pc == k->fault_entry && exit->dr6 & 1u << (REGISTERS - 1))
+        return kvm_syscall_exit(k);
     return give_back(k, VECTOR_DB);
 }
 

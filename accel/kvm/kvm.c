@@ -236,6 +236,7 @@ static KvmVm *vm_new(Machine *machine)
     KvmVm *vm = g_new0(KvmVm, 1);
     vm->machine = machine;
     vm->fd = vm->vm_fd = -1;
+    vm->stray_syscalls = KVM_UNKNOWN;
     vm->slots = g_array_new(FALSE, FALSE, sizeof(KvmSlot));
     vm->slot_free = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     vm->doorbells = g_array_new(FALSE, FALSE, sizeof(KvmDoorbell));

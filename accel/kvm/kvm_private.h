@@ -8,7 +8,7 @@
  *   irq.c       MSI, IOAPIC routes, irqfd, 8259 interrupts;  eoi.c  level interrupts' ends
  *   cpuid.c     CPU model -> KVM_SET_CPUID2
  *   run.c       entering the guest, exits, kicks
- *   rescue.c    what KVM cannot execute
+ *   rescue.c    what KVM cannot execute;  syscall.c  SYSCALL where KVM leaves it half done
  *   debug.c     breakpoints and single step
  *   state.c     registers;  msr.c  model-specific registers
  *   clock.c     kvmclock over a pause
@@ -23,6 +23,7 @@
 #include "util/timer.h"
 
 #define KVM_IOAPIC_PINS 24
+#define KVM_UNKNOWN     (-1)
 
 /* One KVM memory slot in use. */
 typedef struct KvmSlot {
@@ -94,6 +95,7 @@ typedef struct KvmVm {
     GHashTable *rescues; /* mnemonic -> KvmRescued */
     bool rescue_told;
     bool exits_on_failure; /* without an #UD that it made up */
+    int stray_syscalls;    /* atomic: whether SYSCALL stays in ring 3; KVM_UNKNOWN: not tried yet */
     /* Level interrupts whose EOI is outstanding, bit maps of vectors; main lock. */
     uint32_t eoi_waiting[8], eoi_suspect[8];
     Timer eoi_timer;
@@ -122,6 +124,7 @@ typedef struct KvmCpu {
     bool io_pending;   /* the instruction of the last exit completes at the next entry */
     bool fresh;        /* still as KVM created it */
     struct kvm_guest_debug debug; /* what a debugger wants, as KVM knows it */
+    uint64_t fault_entry;         /* syscall.c watches the guest's #PF handler; 0: it does not */
     struct KvmRescue *rescue;     /* rescue.c's own; NULL until the first */
 } KvmCpu;
 
@@ -182,13 +185,28 @@ void kvm_unpark(KvmVm *vm);
 
 /* rescue.c: KVM gave up on an instruction: vmrun's own processor executes it. */
 RunResult kvm_rescue(KvmCpu *k);
+/* The same, of a state that mend() may change before. */
+typedef void KvmMend(KvmCpu *k, CpuState *state);
+RunResult kvm_rescue_mended(KvmCpu *k, KvmMend *mend);
 void kvm_rescue_fini(KvmCpu *k);
 void kvm_rescues_describe(KvmVm *vm, GString *out);
 /* Stops the machine with the CPU's registers; why is a sentence. */
 RunResult kvm_give_up(KvmCpu *k, const char *why);
 
+/* syscall.c */
+/* After a rescue: keeps watch where the guest handles page faults, if this KVM needs that. */
+void kvm_syscall_watch(KvmCpu *k, const CpuState *state);
+/* The watched handler was entered: a SYSCALL that went astray is done again, anything else goes on.
+ */
+RunResult kvm_syscall_exit(KvmCpu *k);
+
+/* native.c: whether a SYSCALL in a guest's ring 3 goes to LSTAR but stays in ring 3. */
+bool kvm_strays_in_syscall(void);
+
 /* debug.c */
 bool kvm_set_debug(Vcpu *cpu, const DebugState *state);
+/* Tells KVM of the debugger's points and of fault_entry. */
+bool kvm_apply_debug(KvmCpu *k);
 RunResult kvm_debug_exit(KvmCpu *k);
 /* Whether KVM failed at an INT3 of the debugger's; then it is told of it. */
 bool kvm_debug_failed_int3(KvmCpu *k);

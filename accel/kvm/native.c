@@ -16,18 +16,21 @@
 /* A loop of 2 instructions at ring 0.  Natively it takes a microsecond and an exit; emulated, some
  * microseconds an instruction. */
 enum { ROUNDS = 1000, TRIES = 2, SLOW_NS = 60 * ROUNDS * 2 };
-enum { CODE = 0x1000, PAGE = 0x1000 };
+/* The guest's memory: code and three page tables. */
+enum { CODE = 0x1000, PML4 = 0x2000, PDPT = 0x3000, PD = 0x4000, MEMORY = 0x4000 };
 
 typedef struct Trial {
     int kvm, vm, cpu;
     size_t run_size;
     struct kvm_run *run;
-    uint8_t *page;
+    uint8_t *memory; /* from CODE on */
 } Trial;
 
-static bool set_up(Trial *t)
+static bool set_up(Trial *t, const uint8_t *code, size_t code_size)
 {
-    static const uint8_t code[] = {0x49, 0x75, 0xfd, 0xf4}; /* dec ecx; jnz; hlt */
+    t->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (t->kvm < 0)
+        return false;
     t->vm = kvm_ioctl_value(t->kvm, KVM_CREATE_VM, 0);
     if (t->vm < 0)
         return false;
@@ -38,14 +41,33 @@ static bool set_up(Trial *t)
         return false;
     t->run_size = (size_t)size;
     t->run = mmap(NULL, t->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, t->cpu, 0);
-    t->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (t->run == MAP_FAILED || t->page == MAP_FAILED)
+    t->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (t->run == MAP_FAILED || t->memory == MAP_FAILED)
         return false;
-    memcpy(t->page, code, sizeof(code));
+    memcpy(t->memory, code, code_size);
     struct kvm_userspace_memory_region slot = {
-        .guest_phys_addr = CODE, .memory_size = PAGE, .userspace_addr = (uintptr_t)t->page};
+        .guest_phys_addr = CODE, .memory_size = MEMORY, .userspace_addr = (uintptr_t)t->memory};
     return kvm_ioctl(t->vm, KVM_SET_USER_MEMORY_REGION, &slot) >= 0;
 }
+
+static void tear_down(Trial *t)
+{
+    if (t->run != MAP_FAILED)
+        munmap(t->run, t->run_size);
+    if (t->memory != MAP_FAILED)
+        munmap(t->memory, MEMORY);
+    if (t->cpu >= 0)
+        close(t->cpu);
+    if (t->vm >= 0)
+        close(t->vm);
+    if (t->kvm >= 0)
+        close(t->kvm);
+}
+
+static const Trial nothing = {
+    .kvm = -1, .vm = -1, .cpu = -1, .run = MAP_FAILED, .memory = MAP_FAILED};
+
+/* ---- Ring 0 ---- */
 
 /* Flat 32-bit protected mode. */
 static bool set_registers(Trial *t)
@@ -68,8 +90,9 @@ static bool set_registers(Trial *t)
 /* Nanoseconds of the fastest round, or -1. */
 static int64_t measure(Trial *t)
 {
+    static const uint8_t code[] = {0x49, 0x75, 0xfd, 0xf4}; /* dec ecx; jnz; hlt */
     int64_t best = -1;
-    if (!set_up(t))
+    if (!set_up(t, code, sizeof(code)))
         return -1;
     for (unsigned i = 0; i < TRIES && (best < 0 || best > SLOW_NS); i++) {
         if (!set_registers(t))
@@ -83,27 +106,14 @@ static int64_t measure(Trial *t)
     return best;
 }
 
-static void tear_down(Trial *t)
-{
-    if (t->run != MAP_FAILED)
-        munmap(t->run, t->run_size);
-    if (t->page != MAP_FAILED)
-        munmap(t->page, PAGE);
-    if (t->cpu >= 0)
-        close(t->cpu);
-    if (t->vm >= 0)
-        close(t->vm);
-    close(t->kvm);
-}
-
 bool kvm_is_native(char **why)
 {
-    Trial t = {.vm = -1, .cpu = -1, .run = MAP_FAILED, .page = MAP_FAILED};
-    t.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (t.kvm < 0)
-        return true; /* probe() tells better what is wrong */
+    Trial t = nothing;
     int64_t taken = measure(&t);
+    bool opened = t.kvm >= 0;
     tear_down(&t);
+    if (!opened)
+        return true; /* probe() tells better what is wrong */
     if (taken >= 0 && taken <= SLOW_NS)
         return true;
     *why = taken < 0 ? g_strdup("this machine's KVM cannot run a loop of a kernel's")
@@ -111,4 +121,61 @@ bool kvm_is_native(char **why)
                                        " ns for each instruction of a guest's kernel",
                                        taken / (ROUNDS * 2));
     return false;
+}
+
+/* ---- SYSCALL ---- */
+
+enum { ENTRY = 0x10, KERNEL_CS = 0x08, USER_CS32 = 0x23, USER_SS = 0x2b, USER_CS = 0x33 };
+
+/* 64-bit mode in ring 3, everything mapped for the user. */
+static bool set_user_mode(Trial *t)
+{
+    enum { PE = 1, PG = 1u << 31, PAE = 1 << 5, SCE = 1, LME = 1 << 8, LMA = 1 << 10 };
+    enum { TABLE = 7, LARGE_PAGE = 0x87 };
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {.rip = CODE, .rflags = 2};
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entries[3];
+    } msrs = {.head = {.nmsrs = 3},
+              .entries = {{.index = 0xc0000081,
+                           .data = (uint64_t)USER_CS32 << 48 | (uint64_t)KERNEL_CS << 32},
+                          {.index = 0xc0000082, .data = CODE + ENTRY},
+                          {.index = 0xc0000084, .data = 0x200}}};
+    st64_le(t->memory + PML4 - CODE, PDPT | TABLE);
+    st64_le(t->memory + PDPT - CODE, PD | TABLE);
+    st64_le(t->memory + PD - CODE, LARGE_PAGE);
+    if (kvm_ioctl(t->cpu, KVM_GET_SREGS, &sregs) < 0)
+        return false;
+    sregs.cs = (struct kvm_segment){.limit = 0xffffffff,
+                                    .selector = USER_CS,
+                                    .type = 11,
+                                    .present = 1,
+                                    .dpl = 3,
+                                    .l = 1,
+                                    .s = 1,
+                                    .g = 1};
+    sregs.ss = sregs.cs;
+    sregs.ss.selector = USER_SS;
+    sregs.ss.type = 3;
+    sregs.ss.l = 0;
+    sregs.ss.db = 1;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
+    sregs.cr0 |= PE | PG;
+    sregs.cr3 = PML4;
+    sregs.cr4 |= PAE;
+    sregs.efer |= SCE | LME | LMA;
+    return kvm_ioctl(t->cpu, KVM_SET_SREGS, &sregs) >= 0 &&
+           kvm_ioctl(t->cpu, KVM_SET_REGS, &regs) >= 0 &&
+           kvm_ioctl(t->cpu, KVM_SET_MSRS, &msrs) == (int)msrs.head.nmsrs;
+}
+
+bool kvm_strays_in_syscall(void)
+{
+    static const uint8_t code[ENTRY + 1] = {0x0f, 0x05, [ENTRY] = 0xf4}; /* syscall; hlt */
+    Trial t = nothing;
+    bool strays = set_up(&t, code, sizeof(code)) && set_user_mode(&t) &&
+                  kvm_ioctl_value(t.cpu, KVM_RUN, 0) >= 0 && t.run->exit_reason != KVM_EXIT_HLT;
+    tear_down(&t);
+    return strays;
 }

@@ -302,7 +302,8 @@ void kvm_rescues_describe(KvmVm *vm, GString *out)
 static bool pull(KvmCpu *k)
 {
     struct KvmRescue *rescue = k->rescue;
-    bool failed = k->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
+    bool failed = k->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
+                  k->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
     rescue->fpu = rescue->msrs = rescue->tsc = rescue->failed = false;
     if (!kvm_pull_core(k, &rescue->old))
         return false;
@@ -322,6 +323,7 @@ static RunResult finish(KvmCpu *k, const CpuRescue *did)
     }
     if (!push(k, did))
         return kvm_give_up(k, "KVM does not take back the state after a rescue");
+    kvm_syscall_watch(k, &k->rescue->state);
     if (k->debug.control & KVM_GUESTDBG_SINGLESTEP) {
         k->cpu->debug_stop = STOP_STEP;
         return RUN_DEBUG;
@@ -331,12 +333,19 @@ static RunResult finish(KvmCpu *k, const CpuRescue *did)
 
 RunResult kvm_rescue(KvmCpu *k)
 {
+    return kvm_rescue_mended(k, NULL);
+}
+
+RunResult kvm_rescue_mended(KvmCpu *k, KvmMend *mend)
+{
     CpuRescue did;
     bool stepping = k->debug.control & KVM_GUESTDBG_SINGLESTEP;
     if (!k->rescue)
         create(k);
     if (!pull(k))
         return kvm_give_up(k, "KVM cannot execute this instruction");
+    if (mend)
+        mend(k, &k->rescue->state);
     cpu_memory_changed(k->rescue->cpu);
     cpu_set_core(k->rescue->cpu, &k->rescue->state);
     cpu_rescue(k->rescue->cpu, stepping ? 1 : MOST, &did);
