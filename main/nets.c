@@ -15,33 +15,39 @@
 
 typedef struct Stream {
     Chardev *chr;
-    size_t (*can_receive)(void *opaque);
-    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
+    const NetStreamHandlers *handlers;
     void *opaque;
 } Stream;
 
 static size_t stream_can_receive(void *opaque)
 {
     Stream *stream = opaque;
-    return stream->can_receive(stream->opaque);
+    return stream->handlers->can_receive(stream->opaque);
 }
 
 static void stream_receive(void *opaque, const uint8_t *buf, size_t length)
 {
     Stream *stream = opaque;
-    stream->receive(stream->opaque, buf, length);
+    stream->handlers->receive(stream->opaque, buf, length);
 }
 
-static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, NULL};
+/* A peer that goes makes room, too: what is written then is dropped. */
+static void stream_event(void *opaque, ChrEvent event)
+{
+    Stream *stream = opaque;
+    if (event == CHR_WRITABLE)
+        stream->handlers->writable(stream->opaque);
+}
 
-static void *stream_open(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                         void (*receive)(void *opaque, const uint8_t *buf, size_t length),
+static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, stream_event};
+
+static void *stream_open(const char *spec, const char *id, const NetStreamHandlers *handlers,
                          void *opaque, GError **error)
 {
     Chardev *chr = chr_open("guestfwd", spec, id, error);
     Stream *stream = g_new(Stream, 1);
 
-    *stream = (Stream){chr, can_receive, receive, opaque};
+    *stream = (Stream){chr, handlers, opaque};
     if (chr && chr_attach(chr, &stream_handlers, stream, error))
         return stream;
     if (!chr && error && !*error)
