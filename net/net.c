@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "net_private.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -101,6 +102,7 @@ void net_end_fini(NetEnd *end)
     g_clear_pointer(&end->taps, g_ptr_array_unref);
     g_ptr_array_remove(ends, end);
     g_clear_pointer(&end->id, g_free);
+    g_clear_pointer(&end->wanted, g_free);
 }
 
 static void link_changed(NetEnd *end)
@@ -118,9 +120,20 @@ bool net_connect(NetEnd *nic, NetEnd *backend, GError **error)
         return fail(error, "'%s' is on the network '%s' already", nic->id, nic->peer->id);
     nic->peer = backend;
     backend->peer = nic;
+    g_free(nic->wanted);
+    nic->wanted = g_strdup(backend->id);
     link_changed(nic);
     link_changed(backend);
     return true;
+}
+
+void net_reconnect(NetEnd *backend)
+{
+    for (unsigned i = 0; i < ends->len && !backend->peer; i++) {
+        NetEnd *end = g_ptr_array_index(ends, i);
+        if (!end->peer && !g_strcmp0(end->wanted, backend->id))
+            net_connect(end, backend, NULL);
+    }
 }
 
 void net_disconnect(NetEnd *end)
@@ -195,6 +208,10 @@ bool net_send(NetEnd *end, const struct iovec *iov, int count)
         end->dropped++;
         return true;
     }
+    if (G_UNLIKELY(peer->stopped)) {
+        peer->peer_waits = true;
+        return false;
+    }
     if (G_LIKELY(!end->taps && !peer->taps && !log_on(LOG_NET)))
         return deliver(end, peer, iov, count, bytes);
     show_taps(end, iov, count, bytes, true);
@@ -215,11 +232,23 @@ bool net_send_buf(NetEnd *end, const void *frame, size_t bytes)
 
 void net_writable(NetEnd *end)
 {
-    if (G_LIKELY(!end->peer_waits))
+    if (G_LIKELY(!end->peer_waits) || end->stopped)
         return;
     end->peer_waits = false;
     if (end->peer && end->peer->ops->writable)
         end->peer->ops->writable(end->peer);
+}
+
+void net_set_stopped(NetEnd *end, bool stopped)
+{
+    if (end->stopped == stopped)
+        return;
+    end->stopped = stopped;
+    if (stopped)
+        return;
+    net_writable(end);
+    if (end->ops->writable)
+        end->ops->writable(end);
 }
 
 void net_add_tap(NetEnd *end, NetTap *tap)

@@ -219,7 +219,7 @@ static bool receive(NetEnd *end, const struct iovec *iov, int count, size_t byte
 static void transmit(Dp8390 *s)
 {
     unsigned at = s->tpsr * PAGE;
-    if (s->tx_waits)
+    if (s->tx_waits || s->end.stopped)
         return;
     if (!s->tbcr || at < RAM_START || at + s->tbcr > MEM_SIZE) {
         guest_error("ne2k: a frame of %u bytes at 0x%x is not in the card's memory", s->tbcr, at);
@@ -509,9 +509,9 @@ void dp8390_reset(Dp8390 *s)
     chip_reset(s);
 }
 
-void dp8390_unrealize(Dp8390 *s)
+void dp8390_unrealize(Dp8390 *s, Device *dev)
 {
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
     bh_free(s->tx_bh);
     region_fini(&s->io);
     g_free(s->mem);

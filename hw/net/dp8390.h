@@ -36,7 +36,7 @@ typedef struct Dp8390 {
 /* Opens the end; the ports are in s->io then, for the bus to map.  irq is set by the caller. */
 bool dp8390_realize(Dp8390 *s, Device *dev, GError **error);
 void dp8390_reset(Dp8390 *s);
-void dp8390_unrealize(Dp8390 *s);
+void dp8390_unrealize(Dp8390 *s, Device *dev);
 extern const StateDesc dp8390_state;
 
 #endif

@@ -465,7 +465,7 @@ static void e1000_reset(Device *dev)
 static void e1000_unrealize(Device *dev)
 {
     E1000 *s = (E1000 *)dev;
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
     cancel_timers(s);
     timer_cancel(&s->an_timer);
     bh_free(s->tx_bh);

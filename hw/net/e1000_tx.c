@@ -399,7 +399,7 @@ static bool run_once(E1000 *s, Go *go)
 
 static bool prepare(E1000 *s, Go *go)
 {
-    if (s->tx_busy || s->tx_waits || !(*reg(s, TCTL) & TCTL_EN))
+    if (s->tx_busy || s->tx_waits || s->end.stopped || !(*reg(s, TCTL) & TCTL_EN))
         return false;
     *go = (Go){.base = *reg(s, TDBAL) | (hwaddr)*reg(s, TDBAH) << 32,
                .size = *reg(s, TDLEN) / DESC_BYTES,

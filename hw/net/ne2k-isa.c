@@ -28,7 +28,7 @@ static void reset(Device *dev)
 
 static void unrealize(Device *dev)
 {
-    dp8390_unrealize(&((Ne2kIsa *)dev)->nic);
+    dp8390_unrealize(&((Ne2kIsa *)dev)->nic, dev);
 }
 
 static const StateField fields[] = {

@@ -43,7 +43,7 @@ static void unrealize(Device *dev)
 {
     Ne2kPci *s = (Ne2kPci *)dev;
     pci_device_fini(&s->pci);
-    dp8390_unrealize(&s->nic);
+    dp8390_unrealize(&s->nic, dev);
     region_fini(&s->bar);
 }
 

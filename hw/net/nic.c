@@ -7,6 +7,12 @@
 
 /* ---- The end of the cable ---- */
 
+/* A guest that stands still, or sleeps, must find its memory as it left it. */
+static void status_changed(void *opaque, Machine *machine, MachineStatus status)
+{
+    net_set_stopped(opaque, status != MACHINE_RUNNING);
+}
+
 bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MAC_BYTES],
               NetEnd *backend, GError **error)
 {
@@ -18,10 +24,19 @@ bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MA
                     dev->cls->name);
     if (!net_end_init(end, ops, dev->id, dev, error))
         return fail_prefix(error, "%s", dev->cls->name);
-    if (!backend || net_connect(end, backend, error))
+    end->stopped = dev->machine->status != MACHINE_RUNNING;
+    if (!backend || net_connect(end, backend, error)) {
+        machine_add_status_listener(dev->machine, status_changed, end);
         return true;
+    }
     net_end_fini(end);
     return fail_prefix(error, "%s: netdev", dev->cls->name);
+}
+
+void nic_close(NetEnd *end, Device *dev)
+{
+    machine_remove_status_listener(dev->machine, status_changed, end);
+    net_end_fini(end);
 }
 
 void nic_describe(const char *model, const uint8_t mac[NET_MAC_BYTES], GString *out)

@@ -21,9 +21,11 @@
 
 /* Makes the card's end known under the device's id and connects it to backend (NULL: to nothing).
  * A mac of zeros becomes one drawn from the id; one of a group is an error.  On failure nothing is
- * left to undo; else net_end_fini(end). */
+ * left to undo; else nic_close().  While the machine does not run, the end is stopped: a card sends
+ * nothing then, and its writable() comes when that is over. */
 bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MAC_BYTES],
               NetEnd *backend, GError **error);
+void nic_close(NetEnd *end, Device *dev);
 /* The NetEndOps.describe of cards whose mac property lies at offset. */
 void nic_describe(const char *model, const uint8_t mac[NET_MAC_BYTES], GString *out);
 

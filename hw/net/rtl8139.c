@@ -448,7 +448,7 @@ static void rtl_reset(Device *dev)
 static void rtl_unrealize(Device *dev)
 {
     Rtl8139 *s = (Rtl8139 *)dev;
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
     timer_cancel(&s->timer);
     timer_cancel(&s->rx_poll);
     bh_free(s->tx_bh);

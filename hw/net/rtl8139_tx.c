@@ -259,7 +259,8 @@ void rtl8139_tx_run(Rtl8139 *s)
     int budget = BUDGET;
     bool sent = false;
 
-    if (s->tx_busy || s->tx_waits || !(s->regs[CR] & CR_TE) || !pci_bus_master(&s->pci))
+    if (s->tx_busy || s->tx_waits || s->end.stopped || !(s->regs[CR] & CR_TE) ||
+        !pci_bus_master(&s->pci))
         return;
     s->tx_busy = true;
     while (budget-- > 0 && send_next(s, &budget))

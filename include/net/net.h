@@ -48,7 +48,9 @@ struct NetEnd {
     void *opaque;
     char *id; /* unique among back ends: -netdev's id; a NIC's device id */
     NetEnd *peer;
+    char *wanted; /* the id of the back end that it was connected to: see net_open() */
     bool link_down;  /* by set_link */
+    bool stopped;    /* a NIC whose guest stands: see net_set_stopped() */
     bool peer_waits; /* this end refused a frame: net_writable() is owed */
     GPtrArray *taps; /* NetTap: see net_add_tap(); NULL: none */
     /* dropped: of those that this end sent. */
@@ -62,7 +64,7 @@ struct NetEnd {
 bool net_end_init(NetEnd *end, const NetEndOps *ops, const char *id, void *opaque, GError **error);
 /* Disconnects it and forgets it; a second call does nothing. */
 void net_end_fini(NetEnd *end);
-/* Connects a NIC to a back end; an error names the NIC that has it already. */
+/* Connects a NIC (or a hub's port) to a back end; an error names the NIC that has it already. */
 bool net_connect(NetEnd *nic, NetEnd *backend, GError **error);
 void net_disconnect(NetEnd *end);
 /* Sends a frame to the peer: true: gone (delivered or dropped); false: the peer has no room: keep
@@ -71,6 +73,10 @@ bool net_send(NetEnd *end, const struct iovec *iov, int count);
 bool net_send_buf(NetEnd *end, const void *frame, size_t bytes);
 /* This end has room again: calls the peer's writable() if a frame was refused; cheap otherwise. */
 void net_writable(NetEnd *end);
+/* A NIC's guest stands still, or goes on: meanwhile what comes for it is refused, before anything
+ * of it is seen, and the NIC must send nothing.  When it goes on, both ends are told by writable().
+ */
+void net_set_stopped(NetEnd *end, bool stopped);
 /* A peer, and nobody's set_link off: what a PHY reports. */
 bool net_link_up(const NetEnd *end);
 
@@ -102,7 +108,8 @@ const char *const *net_type_keys(const char *type);
 /* Checks type and keys, not values. */
 bool net_check(const Options *opts, GError **error);
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,
- * dgram, stream, hubport.  NULL with an error that names the option. */
+ * dgram, stream, hubport.  NULL with an error that names the option.  A NIC whose back end of that
+ * id was closed is connected to it: netdev_del and netdev_add change the network under a card. */
 NetEnd *net_open(const Options *opts, GError **error);
 /* Disconnects and closes a back end. */
 void net_close(NetEnd *end);
