@@ -199,6 +199,19 @@ static bool deliver(NetEnd *end, NetEnd *peer, const struct iovec *iov, int coun
     return taken;
 }
 
+/* A frame in more pieces than system calls take, joined. */
+static bool send_joined(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
+{
+    g_autofree uint8_t *frame = g_malloc(bytes);
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len)
+            memcpy(frame + at, iov[i].iov_base, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    return net_send_buf(end, frame, bytes);
+}
+
 bool net_send(NetEnd *end, const struct iovec *iov, int count)
 {
     NetEnd *peer = end->peer;
@@ -212,6 +225,8 @@ bool net_send(NetEnd *end, const struct iovec *iov, int count)
         peer->peer_waits = true;
         return false;
     }
+    if (G_UNLIKELY(count > NET_PIECES_MAX))
+        return send_joined(end, iov, count, bytes);
     if (G_LIKELY(!end->taps && !peer->taps && !log_on(LOG_NET)))
         return deliver(end, peer, iov, count, bytes);
     show_taps(end, iov, count, bytes, true);

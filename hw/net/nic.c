@@ -56,7 +56,8 @@ size_t nic_gather(const struct iovec *iov, int count, size_t offset, void *buf, 
             continue;
         }
         size_t part = MIN(iov[i].iov_len - offset, bytes - done);
-        memcpy((uint8_t *)buf + done, (const uint8_t *)iov[i].iov_base + offset, part);
+        /* Both may be the guest's memory, if two of its cards are on one network. */
+        memmove((uint8_t *)buf + done, (const uint8_t *)iov[i].iov_base + offset, part);
         done += part;
         offset = 0;
     }

@@ -29,7 +29,8 @@ void nic_close(NetEnd *end, Device *dev);
 /* The NetEndOps.describe of cards whose mac property lies at offset. */
 void nic_describe(const char *model, const uint8_t mac[NET_MAC_BYTES], GString *out);
 
-/* Copies bytes of a frame in pieces, from offset on, to buf; returns how many there were. */
+/* Copies bytes of a frame in pieces, from offset on, to buf, which may overlap them; returns how
+ * many there were. */
 size_t nic_gather(const struct iovec *iov, int count, size_t offset, void *buf, size_t bytes);
 /* Copies them straight into guest RAM at addr; false if a part of that is not RAM. */
 bool nic_scatter(PciDevice *pci, hwaddr addr, const struct iovec *iov, int count, size_t offset,

@@ -21,8 +21,9 @@
 
 #include "util/options.h"
 
-#define NET_FRAME_MAX (64u << 10)
-#define NET_MAC_BYTES 6
+#define NET_FRAME_MAX  (64u << 10)
+#define NET_PIECES_MAX 64 /* of a frame, as receivers get it */
+#define NET_MAC_BYTES  6
 
 typedef struct NetEnd NetEnd;
 
@@ -30,7 +31,8 @@ typedef struct NetEndOps {
     const char *kind; /* "user", "tap", "nic": `info network` */
     bool backend;     /* false: a NIC */
     /* A frame from the peer: true: taken (or dropped for good); false: no room now, the sender
-     * keeps it and net_writable(end) will be called.  iov is valid during the call only. */
+     * keeps it and net_writable(end) will be called.  iov is valid during the call only, and has at
+     * most NET_PIECES_MAX pieces. */
     bool (*receive)(NetEnd *end, const struct iovec *iov, int count, size_t bytes);
     /* The peer, who refused a frame, has room again.  May be NULL. */
     void (*writable)(NetEnd *end);
@@ -48,7 +50,7 @@ struct NetEnd {
     void *opaque;
     char *id; /* unique among back ends: -netdev's id; a NIC's device id */
     NetEnd *peer;
-    char *wanted; /* the id of the back end that it was connected to: see net_open() */
+    char *wanted;    /* the id of the back end that it was connected to: see net_open() */
     bool link_down;  /* by set_link */
     bool stopped;    /* a NIC whose guest stands: see net_set_stopped() */
     bool peer_waits; /* this end refused a frame: net_writable() is owed */

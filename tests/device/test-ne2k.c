@@ -322,6 +322,16 @@ static void test_hostile(gconstpointer on_pci)
         uint32_t value = g_rand_int(random);
         if (at == port + 0x1f && value % 16)
             continue;
+        if (i % 100 == 0) {
+            net.take = value >> 8 & 7;
+            net.full = value >> 12 & 1;
+            net_writable(&net.end);
+        }
+        if (i % 500 == 0) {
+            net_set_link(dev->id, value >> 16 & 3, NULL);
+            start(0x1f);
+            loop_step(m->loop, false);
+        }
         switch (value % 4) {
         case 0:
             outl(m, at, g_rand_int(random));
