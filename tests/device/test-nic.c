@@ -23,7 +23,8 @@ typedef struct Card {
     bool isa;
     void (*init)(void);
     void (*transmit)(void);
-    unsigned (*received)(void); /* frames in memory, up to 3 */
+    unsigned (*received)(void);                  /* frames in memory, up to 3 */
+    void (*address)(uint8_t mac[NET_MAC_BYTES]); /* as a driver finds it */
 } Card;
 
 static Machine *m;
@@ -62,6 +63,12 @@ static unsigned e1000_received(void)
     return readl(m, MEM + RDH);
 }
 
+static void e1000_address(uint8_t mac[NET_MAC_BYTES])
+{
+    st32_le(mac, readl(m, MEM + RAL0));
+    st16_le(mac + 4, (uint16_t)readl(m, MEM + RAH0));
+}
+
 static void rtl8139_init(void)
 {
     writel(m, MEM + 0x30, RX_BUF);
@@ -79,6 +86,12 @@ static void rtl8139_transmit(void)
 static unsigned rtl8139_received(void)
 {
     return readw(m, MEM + 0x3a) / 108; /* a header of 4, and 4 of an FCS */
+}
+
+static void rtl8139_address(uint8_t mac[NET_MAC_BYTES])
+{
+    for (unsigned i = 0; i < NET_MAC_BYTES; i++)
+        mac[i] = readb(m, MEM + i);
 }
 
 static void ne2k_reg(unsigned at, unsigned value)
@@ -113,11 +126,22 @@ static unsigned ne2k_received(void)
     return curr - 0x46;
 }
 
+static void ne2k_address(uint8_t mac[NET_MAC_BYTES])
+{
+    static const uint8_t pairs[][2] = {{0, 0x22}, {14, 0x48}, {8, 0},   {9, 0},
+                                       {10, 12},  {11, 0},    {0, 0x0a}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(pairs); i++)
+        ne2k_reg(pairs[i][0], pairs[i][1]);
+    for (unsigned i = 0; i < 2 * NET_MAC_BYTES; i++)
+        mac[i / 2] = inb(m, PORT + 0x10);
+}
+
 static const Card cards[] = {
-    {"e1000", &e1000_class, false, e1000_init, e1000_transmit, e1000_received},
-    {"rtl8139", &rtl8139_class, false, rtl8139_init, rtl8139_transmit, rtl8139_received},
-    {"ne2k_pci", &ne2k_pci_class, false, ne2k_init, ne2k_transmit, ne2k_received},
-    {"ne2k_isa", &ne2k_isa_class, true, ne2k_init, ne2k_transmit, ne2k_received},
+    {"e1000", &e1000_class, false, e1000_init, e1000_transmit, e1000_received, e1000_address},
+    {"rtl8139", &rtl8139_class, false, rtl8139_init, rtl8139_transmit, rtl8139_received,
+     rtl8139_address},
+    {"ne2k_pci", &ne2k_pci_class, false, ne2k_init, ne2k_transmit, ne2k_received, ne2k_address},
+    {"ne2k_isa", &ne2k_isa_class, true, ne2k_init, ne2k_transmit, ne2k_received, ne2k_address},
 };
 
 /* What a firmware does. */
@@ -132,10 +156,10 @@ static void map_card(void)
 }
 
 /* A machine with the card on the back end net0, not set up yet. */
-static void make_card(void)
+static void make_card(const char *mac)
 {
-    g_autofree char *props = g_strdup_printf("%s,netdev=net0,mac=" NIC_MAC,
-                                             card->isa ? "iobase=0x300,irq=5" : "addr=3,romfile=");
+    g_autofree char *props = g_strdup_printf(
+        "%s,netdev=net0,mac=%s", card->isa ? "iobase=0x300,irq=5" : "addr=3,romfile=", mac);
     m = test_machine_new(RAM_SIZE);
     if (!card->isa)
         test_device(m, &i440fx_class, NULL);
@@ -148,7 +172,7 @@ static void open_card(const void *which)
     card = which;
     tail = 0;
     fake_open(&net, "net0");
-    make_card();
+    make_card(NIC_MAC);
     make_frame(frame, BYTES, BROADCAST, 0x0800);
     dma_write(&m->mem, TX_BUF, frame, BYTES);
     card->init();
@@ -221,7 +245,7 @@ static void test_replaced(const void *which)
     fake_open(&net, "far");
     open_port("hubport,id=net0,hubid=7");
     open_port("hubport,id=other,hubid=7,netdev=far");
-    make_card();
+    make_card(NIC_MAC);
     make_frame(frame, BYTES, BROADCAST, 0x0800);
     dma_write(&m->mem, TX_BUF, frame, BYTES);
     card->init();
@@ -270,7 +294,7 @@ static void test_fresh(const void *which)
     dma_read(&m->mem, 0, ram, RAM_SIZE);
     test_machine_free(m);
 
-    make_card();
+    make_card("52:54:00:99:99:99");
     dma_write(&m->mem, 0, ram, RAM_SIZE);
     const uint8_t *at = state->data;
     g_assert_true(state_load(card->cls->state, dev, &at, at + state->len, &error));
@@ -284,6 +308,14 @@ static void test_fresh(const void *which)
     g_assert_cmpuint(card->received(), ==, 2);
     card->transmit();
     expect_frame();
+    /* The guest keeps the address that it knows, over a reset too. */
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t mac[NET_MAC_BYTES];
+        card->address(mac);
+        g_assert_cmpmem(mac, NET_MAC_BYTES, NIC_BYTES, NET_MAC_BYTES);
+        device_reset(dev);
+        map_card();
+    }
     close_card();
 }
 
