@@ -301,9 +301,12 @@ void net_close_all(void)
 
 bool net_set_link(const char *id, bool up, GError **error)
 {
+    g_autofree char *first = g_strconcat(id, ".0", NULL);
     NetEnd *end = find_kind(id, false);
     if (!end)
         end = find_kind(id, true);
+    if (!end)
+        end = find_kind(first, false);
     if (!end)
         return fail_no_end("network or network card", id, true, error);
     if (end->link_down == !up)
@@ -349,11 +352,12 @@ static void describe_end(NetEnd *end, const char *indent, GString *out)
 
 void net_describe_all(GString *out)
 {
+    net_hubs_describe(describe_end, out);
     for (unsigned i = 0; ends && i < ends->len; i++) {
         NetEnd *end = g_ptr_array_index(ends, i);
         bool below = end->peer && end->ops->backend && !end->peer->ops->backend;
-        if (below)
-            continue; /* stands under its NIC */
+        if (below || net_is_hubport(end) || (end->peer && net_is_hubport(end->peer)))
+            continue; /* stands under its NIC, or its hub */
         describe_end(end, "", out);
         if (end->peer && !end->ops->backend)
             describe_end(end->peer, " \\ ", out);

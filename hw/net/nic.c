@@ -22,7 +22,9 @@ bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MA
     if (mac[0] & 1)
         return fail(error, "%s: mac: an address with an odd first byte is for a group of cards",
                     dev->cls->name);
-    if (!net_end_init(end, ops, dev->id, dev, error))
+    bool named = strcmp(dev->id, dev->cls->name);
+    g_autofree char *id = g_strconcat(dev->id, named ? "" : ".0", NULL);
+    if (!net_end_init(end, ops, id, dev, error))
         return fail_prefix(error, "%s", dev->cls->name);
     end->stopped = dev->machine->status != MACHINE_RUNNING;
     if (!backend || net_connect(end, backend, error)) {

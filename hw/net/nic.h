@@ -19,7 +19,8 @@
         PROP_FIELD(S, netdev, "netdev", PROP_LINK, .resolve = net_resolve,                         \
                    .help = "id of the -netdev that it is on")
 
-/* Makes the card's end known under the device's id and connects it to backend (NULL: to nothing).
+/* Makes the card's end known under the device's id and connects it to backend (NULL: to nothing);
+ * the first card of a model that has no id is MODEL.0, as the next are MODEL.1 and so on anyway.
  * A mac of zeros becomes one drawn from the id; one of a group is an error.  On failure nothing is
  * left to undo; else nic_close().  While the machine does not run, the end is stopped: a card sends
  * nothing then, and its writable() comes when that is over. */

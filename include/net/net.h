@@ -123,7 +123,7 @@ NetEnd *net_find(const char *id);
 void *net_resolve(const char *id, GError **error);
 /* In order of their making; fn may not make or close any. */
 void net_foreach(void (*fn)(NetEnd *end, void *opaque), void *opaque);
-/* set_link ID on|off: of the NIC with that id, or else the back end. */
+/* set_link ID on|off: of the NIC with that id, or else the back end, or else the NIC ID.0. */
 bool net_set_link(const char *id, bool up, GError **error);
 /* A MAC address for NIC number n of this VM: QEMU's 52:54:00 with three bytes drawn from seed (the
  * VM's name, its first disk ...), counting up with n. */

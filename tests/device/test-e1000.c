@@ -403,12 +403,19 @@ static void test_props(void)
 {
     rig_open(8, 8, 0);
     g_autofree char *taken = test_device_error(rig.m, &e1000_class, "romfile=,netdev=net0");
-    g_assert_nonnull(strstr(taken, "in use by 'e1000'"));
+    g_assert_nonnull(strstr(taken, "in use by 'e1000.0'"));
     g_autofree char *group =
         test_device_error(rig.m, &e1000_class, "romfile=,mac=01:00:5e:00:00:01");
     g_assert_nonnull(strstr(group, "mac"));
     g_autofree char *none = test_device_error(rig.m, &e1000_class, "romfile=,netdev=net1");
     g_assert_nonnull(strstr(none, "net0"));
+    /* Their names, as QEMU has them; the first one's is known without its number, too. */
+    test_device(rig.m, &e1000_class, "romfile=");
+    g_assert_nonnull(net_find("e1000.0"));
+    g_assert_nonnull(net_find("e1000.1"));
+    g_assert_true(net_set_link("e1000", false, NULL));
+    g_assert_true(net_find("e1000.0")->link_down);
+    g_assert_false(net_find("e1000.1")->link_down);
     rig_close();
 }
 
