@@ -350,8 +350,10 @@ static bool start_listen(Stream *s, GError **error)
     net_address_describe(at, text);
     if (fd < 0)
         return fail_errno(error, errno, "socket");
-    if (at->any.ss_family == AF_UNIX && *at->local.sun_path)
-        unlink(at->local.sun_path);
+    if (!net_address_free(at, SOCK_STREAM, error)) {
+        close(fd);
+        return false;
+    }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, (struct sockaddr *)&at->any, at->length) || listen(fd, 1)) {
         int result = errno;
