@@ -223,6 +223,12 @@ static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t
         }
         frame = whole;
     }
+    if (G_UNLIKELY(user->full_forwards)) {
+        FrameFate fate = user_judge_frame(user, frame, bytes);
+        end->dropped += fate == FRAME_IS_LOST;
+        if (fate != FRAME_PASSES)
+            return fate == FRAME_IS_LOST;
+    }
     user->inside = true;
     slirp_input(user->slirp, frame, (int)bytes);
     user->inside = false;

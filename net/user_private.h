@@ -23,6 +23,7 @@ typedef struct User {
     size_t queued;             /* bytes in it */
     GPtrArray *forwards;       /* of Forward */
     GPtrArray *guest_forwards; /* of GuestForward */
+    unsigned full_forwards;    /* those of them that take nothing now */
 } User;
 
 /* ---- user.c ---- */
@@ -41,6 +42,10 @@ void user_config_clear(User *user);
 bool user_add_forwards(User *user, const Options *opts, GError **error);
 /* Rooms in connections may have grown. */
 void user_poke_guest_forwards(User *user);
+/* What becomes of a frame of the guest's that is data for a stream without room: it waits for
+ * net_writable(), or is lost, as TCP will send it again.  All others pass. */
+typedef enum { FRAME_PASSES, FRAME_WAITS, FRAME_IS_LOST } FrameFate;
+FrameFate user_judge_frame(User *user, const uint8_t *frame, size_t bytes);
 void user_free_forwards(User *user);
 
 #endif

@@ -3,7 +3,7 @@
  * The back end "user", spoken to with frames: DHCP, DNS, TFTP, TCP and UDP both ways, IPv6, flow
  * control, hostile frames.  It runs in a network of its own, where port 53 is free.
  */
-#include "../lib/packets.h"
+#include "test-net-user.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,16 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/user.h"
-#include "util/error.h"
 #include "util/loop.h"
 #include "util/timer.h"
 
-#define GUEST  IP4(10, 0, 2, 15)
-#define ROUTER IP4(10, 0, 2, 2)
-#define DNS    IP4(10, 0, 2, 3)
+#define DNS IP4(10, 0, 2, 3)
 
-static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 
 static char *dir;            /* for tftp= */
 static bool own_name_server; /* /etc/resolv.conf says 127.0.0.1, whose port 53 is ours */
@@ -40,9 +36,7 @@ static NetEnd *open_user(const char *options, GError **error)
     return net_open(opts, error);
 }
 
-static void learn_router(Wire *wire);
-
-static NetEnd *start(Wire *wire, const char *more)
+NetEnd *start(Wire *wire, const char *more)
 {
     g_autofree char *options = g_strconcat("user,id=u", more, NULL);
     g_autoptr(GError) error = NULL;
@@ -55,7 +49,7 @@ static NetEnd *start(Wire *wire, const char *more)
     return end;
 }
 
-static void stop(Wire *wire)
+void stop(Wire *wire)
 {
     wire_close(wire);
     net_close_all();
@@ -67,7 +61,7 @@ static bool is_arp_reply(const Packet *p, const void *opaque)
     return p->type == ETH_ARP && p->protocol == 2 && p->src == ROUTER;
 }
 
-static void learn_router(Wire *wire)
+void learn_router(Wire *wire)
 {
     wire_send(wire, (Packet){.type = ETH_ARP, .protocol = 1, .dst = ROUTER});
     Packet p = wire_expect(wire, is_arp_reply, NULL);
@@ -117,7 +111,7 @@ static int host_socket(int type, uint16_t *port)
     return fd;
 }
 
-static int host_connect(uint16_t port)
+int host_connect(uint16_t port)
 {
     struct sockaddr_in addr = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -126,15 +120,6 @@ static int host_connect(uint16_t port)
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
-
-/* What came on a socket of the host, once at least so many bytes are there. */
-typedef struct Inbox {
-    int fd;
-    size_t want, got;
-    bool eof;
-    char text[4096];
-    struct sockaddr_in from;
-} Inbox;
 
 static bool inbox_full(void *opaque)
 {
@@ -152,7 +137,7 @@ static void nothing(void *opaque, int fd, unsigned revents)
 {
 }
 
-static void expect_bytes(Inbox *in, const char *text)
+void expect_bytes(Inbox *in, const char *text)
 {
     LoopFd *watch = loop_fd_add(loop_main(), in->fd, LOOP_IN, nothing, NULL);
     in->got = 0;
@@ -339,14 +324,7 @@ static void test_ipv6(void)
 
 /* ---- TCP ---- */
 
-typedef struct Tcp {
-    Wire *wire;
-    uint32_t peer;
-    uint16_t port, peer_port;
-    uint32_t seq, ack;
-} Tcp;
-
-static void tcp_send(Tcp *t, unsigned flags, const char *text)
+void tcp_send(Tcp *t, unsigned flags, const char *text)
 {
     wire_send(t->wire, (Packet){.type = ETH_IP,
                                 .protocol = PROTO_TCP,
@@ -367,7 +345,7 @@ static bool is_tcp(const Packet *p, const void *port)
     return p->protocol == PROTO_TCP && p->dst_port == *(const uint16_t *)port;
 }
 
-static Packet tcp_expect(Tcp *t, unsigned flags)
+Packet tcp_expect(Tcp *t, unsigned flags)
 {
     for (;;) {
         Packet p = wire_expect(t->wire, is_tcp, &t->port);
@@ -379,8 +357,7 @@ static Packet tcp_expect(Tcp *t, unsigned flags)
     }
 }
 
-/* From the guest to a server of the host. */
-static void tcp_open(Tcp *t)
+void tcp_open(Tcp *t)
 {
     t->seq = 1000;
     tcp_send(t, TCP_SYN, "");
@@ -388,8 +365,7 @@ static void tcp_open(Tcp *t)
     tcp_send(t, TCP_ACK, "");
 }
 
-/* From a client of the host to the guest. */
-static void tcp_accept(Tcp *t)
+void tcp_accept(Tcp *t)
 {
     tcp_expect(t, TCP_SYN);
     t->seq = 5000;
@@ -431,7 +407,7 @@ static void test_tcp_out(void)
     stop(&wire);
 }
 
-static uint16_t forwarded_port(NetEnd *end, const char *before)
+uint16_t forwarded_port(NetEnd *end, const char *before)
 {
     g_autoptr(GString) text = g_string_new(NULL);
     net_user_forwards(end, text);
@@ -553,7 +529,7 @@ static void test_flood(void)
     stop(&wire);
 }
 
-/* ---- restrict, guestfwd ---- */
+/* ---- restrict ---- */
 
 static void test_restrict(void)
 {
@@ -568,80 +544,6 @@ static void test_restrict(void)
     g_assert_false((server.want = 1, inbox_full(&server)) && server.got);
     stop(&wire);
     close(server.fd);
-}
-
-static void test_guestfwd_command(void)
-{
-    Wire wire;
-    start(&wire, ",guestfwd=tcp:10.0.2.100:7-cmd:cat");
-    Tcp t = {&wire, IP4(10, 0, 2, 100), 1234, 7};
-    tcp_open(&t);
-    tcp_send(&t, TCP_ACK | TCP_PSH, "echo");
-    Packet p = tcp_expect(&t, TCP_PSH);
-    g_assert_cmpmem(p.data, p.length, "echo", 4);
-    stop(&wire);
-}
-
-static struct {
-    GString *written;
-    size_t (*can_receive)(void *opaque);
-    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
-    void *opaque;
-    unsigned closed, accepts;
-} stream;
-
-static void *stream_open(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                         void (*receive)(void *opaque, const uint8_t *buf, size_t length),
-                         void *opaque, GError **error)
-{
-    if (strcmp(spec, "fake")) {
-        fail(error, "no such stream");
-        return NULL;
-    }
-    stream.written = g_string_new(NULL);
-    stream.can_receive = can_receive;
-    stream.receive = receive;
-    stream.opaque = opaque;
-    return &stream;
-}
-
-static size_t stream_write(void *s, const void *buf, size_t length)
-{
-    g_string_append_len(stream.written, buf, (gssize)length);
-    return length;
-}
-
-static void stream_accept(void *s)
-{
-    stream.accepts++;
-}
-
-static void stream_close(void *s)
-{
-    stream.closed++;
-    g_string_free(stream.written, TRUE);
-}
-
-static const NetStreamOps stream_ops = {stream_open, stream_write, stream_accept, stream_close};
-
-static void test_guestfwd_stream(void)
-{
-    Wire wire;
-    net_user_set_stream_ops(&stream_ops);
-    start(&wire, ",guestfwd=tcp:10.0.2.100:7-fake");
-    g_assert_cmpuint(stream.can_receive(stream.opaque), ==, 0); /* nobody connected */
-    Tcp t = {&wire, IP4(10, 0, 2, 100), 1234, 7};
-    tcp_open(&t);
-    tcp_send(&t, TCP_ACK | TCP_PSH, "to the stream");
-    g_assert_cmpstr(stream.written->str, ==, "to the stream");
-    loop_step(loop_main(), false);
-    g_assert_cmpuint(stream.accepts, >, 0);
-    g_assert_cmpuint(stream.can_receive(stream.opaque), >, 9);
-    stream.receive(stream.opaque, (const uint8_t *)"and back", 8);
-    Packet p = tcp_expect(&t, TCP_PSH);
-    g_assert_cmpmem(p.data, p.length, "and back", 8);
-    stop(&wire);
-    g_assert_cmpuint(stream.closed, ==, 1);
 }
 
 /* ---- Hostile frames ---- */
@@ -731,9 +633,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/flow-control", test_flow_control);
     g_test_add_func("/net-user/flood", test_flood);
     g_test_add_func("/net-user/restrict", test_restrict);
-    g_test_add_func("/net-user/guestfwd-command", test_guestfwd_command);
-    g_test_add_func("/net-user/guestfwd-stream", test_guestfwd_stream);
     g_test_add_func("/net-user/hostile", test_hostile);
+    add_guestfwd_tests();
     int result = g_test_run();
     loop_unlock(loop_main());
     return result;

@@ -166,6 +166,8 @@ bool machine_request_pending(const Machine *machine);
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
 
 void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
+/* Not from within a listener. */
+void machine_remove_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
 /* Dispatches events until the machine ends; returns the exit code of the process. */
 int machine_main_loop(Machine *machine);
 
