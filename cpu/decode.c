@@ -300,9 +300,12 @@ static uint32_t flags_of_end(const Insn *insn)
     case ZYDIS_MNEMONIC_INT1:
     case ZYDIS_MNEMONIC_INT3:
     case ZYDIS_MNEMONIC_INTO:
-        return BLOCK_NO_STEP;
-    case ZYDIS_MNEMONIC_LSS:
-        return BLOCK_LOADS_SS;
+    case ZYDIS_MNEMONIC_RSM:
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSRET:
+        return BLOCK_OWN_STEP;
+    case ZYDIS_MNEMONIC_HLT:
+        return 0;
     case ZYDIS_MNEMONIC_MOV:
     case ZYDIS_MNEMONIC_POP:
         return insn->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -310,7 +313,7 @@ static uint32_t flags_of_end(const Insn *insn)
                    ? BLOCK_LOADS_SS
                    : 0;
     default:
-        return 0;
+        return transfers(insn->zydis->mnemonic) ? BLOCK_TRANSFERS : 0;
     }
 }
 

@@ -324,7 +324,9 @@ static bool value_ok(const Cpu *cpu, uint32_t index, uint64_t value)
     case MSR_SPEC_CTRL:
         return !(value & ~7ull);
     case MSR_DEBUGCTL:
-        return !(value & ~0x3ull); /* LBR; BTF: a step is of one instruction all the same */
+        /* LBR may be set, but no branch is ever recorded: the record reads as zeros, which it may
+         * at any time (SDM vol. 3, 17.4.1: the processor's own exceptions clear the flag). */
+        return !(value & ~(uint64_t)(DEBUGCTL_LBR | DEBUGCTL_BTF));
     case MSR_MCG_CTL:
         return value == 0 || value == UINT64_MAX;
     case MSR_MCG_STATUS:

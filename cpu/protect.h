@@ -267,11 +267,14 @@ void commit_code(Cpu *cpu, uint16_t selector, const Descriptor *descriptor, unsi
 /* #GP(error) if rip is not inside the code segment. */
 void check_target(Cpu *cpu, const Op *op, const Descriptor *code, uint64_t rip, uint32_t error);
 void far_jump(Cpu *cpu, const Op *op, uint16_t selector, uint64_t offset);
+/* Reads op's memory operand m16:16, m16:32 or m16:64; returns the selector. */
+uint16_t far_pointer(Cpu *cpu, const Op *op, uint64_t *offset);
 void far_call(Cpu *cpu, const Op *op, uint16_t selector, uint64_t offset);
-/* A hardware task switch: jump, CALL, IRET (back link), an interrupt through a task gate. */
+/* A hardware task switch: jump, CALL, IRET (back link), an interrupt through a task gate.
+ * next_rip, flags: what is saved of the old task. */
 typedef enum { TASK_JUMP, TASK_CALL, TASK_RETURN, TASK_EVENT } TaskCause;
 void task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, uint32_t ext,
-                 uint64_t next_rip);
+                 uint64_t next_rip, uint32_t flags);
 /* The error code of an exception goes to the new task's stack. */
 void task_push_error(Cpu *cpu, uint32_t error);
 /* Shuts the processor down: a triple fault. */

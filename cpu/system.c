@@ -181,7 +181,7 @@ const Op *op_sti(Cpu *cpu, const Op *op)
     if (flag == EFL_VIF && (cpu->eflags & EFL_VIP))
         cpu_fault_code(cpu, op, EXC_GP, 0);
     if (flag == EFL_IF && !(cpu->eflags & EFL_IF))
-        cpu->interrupt_shadow = true;
+        cpu->interrupt_shadow = SHADOW_STI;
     cpu_set_rflags(cpu, flag, flag);
     LEAVE_BEHIND(cpu, op);
 }
