@@ -529,6 +529,10 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
 /* An access that a debugger's watchpoint may wait for. */
 void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
 
+/* ---- system.c ---- */
+/* The family of the guest's processor, by CPUID. */
+unsigned cpu_family(const Cpu *cpu);
+
 /* ---- rescue.c ---- */
 /* In cpu_rescue(): an instruction was decoded; bound: there is a handler. */
 void rescue_decoded(Cpu *cpu, const Insn *insn, bool bound);

@@ -58,6 +58,7 @@ static inline bool cpu_feature(const Cpu *cpu, uint32_t leaf, unsigned reg, unsi
 #define FEATURE_MTRR       1, CPUID_EDX, 12
 #define FEATURE_PGE        1, CPUID_EDX, 13
 #define FEATURE_PAT        1, CPUID_EDX, 16
+#define FEATURE_MMX        1, CPUID_EDX, 23
 #define FEATURE_FXSR       1, CPUID_EDX, 24
 #define FEATURE_SSE        1, CPUID_EDX, 25
 #define FEATURE_MONITOR    1, CPUID_ECX, 3
@@ -287,6 +288,9 @@ bool control_load_cr3(Cpu *cpu, uint64_t value);
 bool control_valid(const Cpu *cpu, uint64_t cr0, uint64_t cr4);
 
 /* ---- msr.c ---- */
+/* How many performance counters the model has by its family alone.  Those of CPUID leaf 0xa it does
+ * not have. */
+unsigned msr_counters(const Cpu *cpu);
 void msr_reset(Cpu *cpu); /* power-on; INIT leaves MSRs alone */
 void msr_get_state(Cpu *cpu, CpuState *state);
 void msr_set_state(Cpu *cpu, const CpuState *state);

@@ -186,6 +186,7 @@ static bool build_cpuid(Machine *machine, const EngineConfig *config, Soft *soft
     CpuModelRequest request = {
         .text = config->cpu_model,
         .fallback = "max",
+        .hypervisor = "vmrunvmrun",
         .supported = (const CpuidEntry *)(const void *)supported->data,
         .supported_count = supported->len,
         .cores = machine->cpu_count,
