@@ -25,8 +25,9 @@ enum { BLOCK_OPS = 64 };
 #define MODE_DEAD 0x80000000u
 
 enum {
-    BLOCK_NO_STEP = 1 << 0,  /* INT n: no single-step trap behind it */
-    BLOCK_LOADS_SS = 1 << 1, /* no debug trap behind it */
+    BLOCK_OWN_STEP = 1 << 0,  /* the handler says itself whether a single-step trap is due */
+    BLOCK_LOADS_SS = 1 << 1,  /* no debug trap behind it */
+    BLOCK_TRANSFERS = 1 << 2, /* it goes elsewhere, always */
 };
 
 struct Block {
@@ -62,6 +63,7 @@ enum {
     ATTENTION_MAIL = 1 << 0,   /* code.c: code was written, or a page has become code */
     ATTENTION_MEMORY = 1 << 1, /* the memory map or A20 changed */
     ATTENTION_LOGGED = 1 << 2, /* dirty bits were taken: writes are to be marked again */
+    ATTENTION_STALL = 1 << 3,  /* exclusive.c: stop between blocks; served by run.c only */
 };
 
 /* ---- Going from block to block ---- */
@@ -177,8 +179,12 @@ void mmu_memory_changed(Cpu *cpu);
 /* Flushes if what translations depend on has changed since they were made; chooses the table. */
 void mmu_mode_changed(Cpu *cpu);
 
-/* For faults: a device's access may have changed the map between load and store. */
-void cpu_atomic_drop(void);
+/* ---- exclusive.c: cpu_new() and cpu_free(); cpu_run() and its end; ATTENTION_STALL ---- */
+void exclusive_join(Cpu *cpu);
+void exclusive_part(Cpu *cpu);
+void exclusive_enter(Cpu *cpu);
+void exclusive_leave(Cpu *cpu);
+void exclusive_park(Cpu *cpu);
 
 /* Between instructions or at the end of one: what other threads want of the caches. */
 void cpu_serve_attention(Cpu *cpu);

@@ -52,7 +52,8 @@ static void load_registers(Cpu *cpu, const CpuState *state)
     memcpy(cpu->dr, state->dr, sizeof(cpu->dr));
     cpu->halted = state->halted;
     cpu->waiting_sipi = state->waiting_sipi;
-    cpu->interrupt_shadow = state->interrupt_shadow;
+    cpu->interrupt_shadow = state->interrupt_shadow ? SHADOW_STI : SHADOW_NONE;
+    cpu->hold_debug = false;
     cpu->nmi_masked = state->nmi_masked;
     cpu->smm = state->smm;
     cpu->delivering = -1;

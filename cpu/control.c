@@ -50,7 +50,7 @@ static uint64_t cr4_bits(const Cpu *cpu)
         {FEATURE_SMEP, CR4_SMEP},
         {FEATURE_SMAP, CR4_SMAP},
     };
-    uint64_t bits = CR4_PCE;
+    uint64_t bits = cpu_family(cpu) >= 6 || cpu_feature(cpu, FEATURE_MMX) ? CR4_PCE : 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
         if (cpu_feature(cpu, rows[i].leaf, rows[i].reg, rows[i].bit))
             bits |= rows[i].bits;

@@ -265,12 +265,31 @@ static void watch(Cpu *cpu, uint64_t linear, unsigned size, Access access)
         cpu_debugger_looks(cpu, linear, size, access);
 }
 
+/* What an access has to be aligned to for #AC (SDM vol. 3, table 6-7): m80, FPU environments and
+ * states, descriptor tables are not as long as they are aligned. */
+static unsigned alignment_of(unsigned size)
+{
+    switch (size) {
+    case 14:
+    case 94:
+        return 2;
+    case 6:
+    case 28:
+    case 108:
+        return 4;
+    case 10:
+        return 8;
+    default:
+        return is_pow2(size) ? size : 1;
+    }
+}
+
 static inline void check_access(Cpu *cpu, const Op *op, uint64_t linear, unsigned size,
                                 Access access)
 {
     if (G_LIKELY(cpu->tlb != never))
         return;
-    if (cpu->checks_alignment && (linear & (size - 1)) && is_pow2(size))
+    if (cpu->checks_alignment && (linear & (alignment_of(size) - 1)))
         cpu_fault_code(cpu, op, EXC_AC, 0);
     if (cpu->watching)
         watch(cpu, linear, size, access);
@@ -470,27 +489,6 @@ uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, b
     if (!walk_linear(cpu, linear, access, user, false, &walk))
         page_fault(cpu, op, linear, walk.error);
     return walk.physical | (linear & 0xfff);
-}
-
-static GMutex atomic_lock;
-static __thread bool atomic_held;
-
-void cpu_atomic_lock(void)
-{
-    g_mutex_lock(&atomic_lock);
-    atomic_held = true;
-}
-
-void cpu_atomic_unlock(void)
-{
-    atomic_held = false;
-    g_mutex_unlock(&atomic_lock);
-}
-
-void cpu_atomic_drop(void)
-{
-    if (G_UNLIKELY(atomic_held))
-        cpu_atomic_unlock();
 }
 
 /* ---- For decode.c and code.c ---- */

@@ -124,6 +124,13 @@ ALWAYS_INLINE void *rmw_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned siz
         return (void *)(linear + entry->delta);
     return cpu_host_rmw_call(cpu, op, linear, size);
 }
+/* The same for the host's LOCKed instruction, which is to stay inside a cache line. */
+ALWAYS_INLINE void *lock_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    enum { LINE = 64 };
+    void *host = rmw_at(cpu, op, linear, size);
+    return G_LIKELY((linear & (LINE - 1)) <= LINE - size) ? host : NULL;
+}
 /* TYPE value = what is at linear; ... RMW_STORE(...). */
 #define RMW_LOAD(S, host, at) (G_LIKELY(host) ? *(const volatile Host_##S *)(host) : LOAD_##S(at))
 #define RMW_STORE(S, host, at, value)                                                              \

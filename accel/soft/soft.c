@@ -23,13 +23,18 @@
 typedef struct Soft {
     GArray *cpuid; /* of CpuidEntry, for APIC id 0 */
     uint64_t tsc_hz;
-    uint64_t tsc_start;  /* host's TSC when the guest's were last 0: all CPUs' the same */
-    uint64_t tsc_paused; /* host's TSC at the pause under way */
+    /* The host's TSC less all pauses.  It stands while the machine is paused, and so do the
+     * guest's: what is pulled then may be pushed at any time later.  Changed with all CPUs
+     * stopped. */
+    uint64_t ticks_lost;
+    uint64_t ticks_paused; /* where it stands */
+    bool paused;
+    uint64_t reset_ticks; /* when the guest's TSCs were last 0: all CPUs' the same */
 } Soft;
 
 typedef struct SoftCpu {
     Cpu *cpu;
-    uint64_t tsc_offset; /* guest's = host's + offset */
+    uint64_t tsc_offset; /* guest's TSC = ticks() + offset */
     /* A debugger's. */
     GArray *breaks; /* of uint64_t: linear addresses, sorted */
     bool single_step;
@@ -86,14 +91,19 @@ static void apic_init(Vcpu *vcpu)
     loop_leave(vcpu->machine->loop, entered);
 }
 
+static uint64_t ticks(const Soft *soft)
+{
+    return soft->paused ? soft->ticks_paused : __rdtsc() - soft->ticks_lost;
+}
+
 static uint64_t read_tsc(Vcpu *vcpu)
 {
-    return __rdtsc() + ((SoftCpu *)vcpu->engine)->tsc_offset;
+    return ticks(vcpu->machine->engine) + ((SoftCpu *)vcpu->engine)->tsc_offset;
 }
 
 static void write_tsc(Vcpu *vcpu, uint64_t value)
 {
-    ((SoftCpu *)vcpu->engine)->tsc_offset = value - __rdtsc();
+    ((SoftCpu *)vcpu->engine)->tsc_offset = value - ticks(vcpu->machine->engine);
 }
 
 static const CpuBus bus = {
@@ -176,6 +186,7 @@ static bool build_cpuid(Machine *machine, const EngineConfig *config, Soft *soft
     CpuModelRequest request = {
         .text = config->cpu_model,
         .fallback = "max",
+        .hypervisor = "vmrunvmrun",
         .supported = (const CpuidEntry *)(const void *)supported->data,
         .supported_count = supported->len,
         .cores = machine->cpu_count,
@@ -209,7 +220,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
         return false;
     }
     soft->tsc_hz = measure_tsc();
-    soft->tsc_start = __rdtsc();
+    soft->paused = true; /* machines begin so, at 0 ticks */
     machine->engine = soft;
     machine->hooks.msi_send = lapic_deliver_msi;
     machine->hooks.pic_intr = pic_intr;
@@ -243,7 +254,6 @@ static bool soft_cpu_init(Vcpu *vcpu, GError **error)
     unsigned count = soft->cpuid->len;
     g_autofree CpuidEntry *leaves = g_memdup2(soft->cpuid->data, count * sizeof(CpuidEntry));
     cpuid_set_apic_id(leaves, count, vcpu->apic_id);
-    own->tsc_offset = -soft->tsc_start;
     own->breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     loop_lock(machine->loop);
     vcpu->engine = own;
@@ -278,22 +288,18 @@ static void soft_cpu_reset(Vcpu *vcpu)
     cpu_set_smm_memory(cpu_of(vcpu), vcpu->machine->smm);
     cpu_reset(cpu_of(vcpu), false);
     if (vcpu->index == 0)
-        soft->tsc_start = __rdtsc();
-    ((SoftCpu *)vcpu->engine)->tsc_offset = -soft->tsc_start;
+        soft->reset_ticks = ticks(soft);
+    ((SoftCpu *)vcpu->engine)->tsc_offset = -soft->reset_ticks;
 }
 
-/* The guest's time stands still while it is paused. */
 static void soft_pause_changed(Machine *machine, bool paused)
 {
     Soft *soft = machine->engine;
-    if (paused) {
-        soft->tsc_paused = __rdtsc();
-        return;
-    }
-    uint64_t gone = __rdtsc() - soft->tsc_paused;
-    for (unsigned i = 0; i < machine->cpu_count; i++)
-        ((SoftCpu *)machine->cpus[i]->engine)->tsc_offset -= gone;
-    soft->tsc_start += gone;
+    if (paused)
+        soft->ticks_paused = ticks(soft);
+    else
+        soft->ticks_lost = __rdtsc() - soft->ticks_paused;
+    soft->paused = paused;
 }
 
 /* ---- Running ---- */
