@@ -223,6 +223,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
     soft->paused = true; /* machines begin so, at 0 ticks */
     machine->engine = soft;
     machine->hooks.msi_send = lapic_deliver_msi;
+    machine->hooks.msi_waits = lapic_msi_waits;
     machine->hooks.pic_intr = pic_intr;
     machine->hooks.nmi = nmi;
     machine->hooks.has_smm = true;
@@ -231,9 +232,18 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
     return true;
 }
 
+static bool has_feature(const Soft *soft, unsigned reg, unsigned bit)
+{
+    const CpuidEntry *features =
+        cpuid_find((const CpuidEntry *)(const void *)soft->cpuid->data, soft->cpuid->len, 1, 0);
+    return features && features->reg[reg] >> bit & 1;
+}
+
 /* The APICs are made in order, all by the first thread that comes. */
 static bool create_apics(Machine *machine, GError **error)
 {
+    enum { X2APIC = 21, TSC_DEADLINE = 24 }; /* bits of CPUID.1:ECX */
+    const Soft *soft = machine->engine;
     for (unsigned i = 0; i < machine->cpu_count; i++) {
         Vcpu *vcpu = machine->cpus[i];
         if (!vcpu->lapic) {
@@ -241,6 +251,8 @@ static bool create_apics(Machine *machine, GError **error)
             if (!vcpu->lapic)
                 return false;
             lapic_set_tsc(vcpu->lapic, tsc_to_clock);
+            lapic_set_features(vcpu->lapic, has_feature(soft, CPUID_ECX, X2APIC),
+                               has_feature(soft, CPUID_ECX, TSC_DEADLINE));
         }
     }
     return true;

@@ -65,6 +65,9 @@ typedef struct EngineHooks {
     void (*reset_cpus)(Machine *machine);
     /* A message-signalled interrupt (Intel SDM vol. 3, 11.11).  Any thread. */
     void (*msi_send)(Machine *machine, uint64_t address, uint32_t data);
+    /* Whether the vector of such a message already waits (in IRR) in a local APIC that it
+     * addresses. Main lock held. */
+    bool (*msi_waits)(const Machine *machine, uint64_t address, uint32_t data);
     /* The 8259 pair's INTR output, wired to LINT0 of vCPU 0; any thread. */
     void (*pic_intr)(Machine *machine, bool level);
     void (*nmi)(Machine *machine);
