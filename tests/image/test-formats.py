@@ -176,6 +176,48 @@ def vpc_differencing():
     expect("No such file" in img("convert", "-f", "vpc", "-O", "raw", "d/child.vhd", "o.raw", code=1), "alone")
 
 
+def child_head(name):
+    """The first sectors of a differencing VHD of 4 MiB without blocks of its own."""
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on", "made.vhd", 4 * MIB)
+    data = open("made.vhd", "rb").read()
+    footer, header = bytearray(data[:512]), bytearray(data[512:1536])
+    struct.pack_into(">I", footer, 60, 4)
+    vhd_sum(footer, 64)
+    text = name.encode("utf-16-le")
+    struct.pack_into(">4sIIIQ", header, 576, b"W2ku", 512, len(text), 0, 2048)
+    vhd_sum(header, 36)
+    return bytes(footer + header + b"\xff" * 512 + text.ljust(512, b"\0")), bytes(footer)
+
+
+def vpc_attack():
+    """What a guest writes to a fixed disk does not make another image of it."""
+    os.mkdir("d")
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on,subformat=fixed", "d/secret.vhd", 4 * MIB)
+    with open("d/secret.vhd", "r+b") as f:
+        f.write(b"secret" * 1000)
+    head, footer = child_head(os.path.abspath("d/secret.vhd"))
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on,subformat=fixed", "disk.vhd", 4 * MIB)
+    with open("disk.vhd", "r+b") as f:
+        f.write(head)
+    for said in (["-f", "vpc"], []):
+        img("convert", *said, "-O", "raw", "disk.vhd", "o.raw")
+        found = open("o.raw", "rb").read()
+        expect(found == head + bytes(4 * MIB - len(head)), f"{said}: not the guest's sectors")
+        expect("backing" not in img("info", *said, "disk.vhd"), "a parent")
+    # A fixed image whose footer is lost is none, whatever copy its guest wrote.
+    fixed = open("disk.vhd", "rb").read()
+    with open("lost.vhd", "wb") as f:
+        f.write(fixed[-512:] + fixed[512:-512])
+    expect("footer is damaged" in img("info", "-f", "vpc", "lost.vhd", code=1), "a copy of a fixed one")
+    # A parent elsewhere is followed only for who says what the image is.
+    with open("child.vhd", "wb") as f:
+        f.write(head + footer)
+    out = img("convert", "-O", "raw", "child.vhd", "o.raw", code=1)
+    expect("another folder" in out, out)
+    img("convert", "-f", "vpc", "-O", "raw", "child.vhd", "o.raw")
+    expect(open("o.raw", "rb").read(6) == b"secret", "the parent is not read")
+
+
 def vmdk_parent():
     for maker, other in ((IMG, "qemu-img"), ("qemu-img", IMG)):
         peer("create", "-q", "-f", "vmdk", "base.vmdk", 4 * MIB)
@@ -330,6 +372,7 @@ def tests():
         yield f"info/{fmt}/{options}", info(fmt, options), True
     yield "vhdx/log", vhdx_log, True
     yield "vpc/differencing", vpc_differencing, False
+    yield "vpc/attack", vpc_attack, False
     yield "vmdk/parent", vmdk_parent, True
     yield "vmdk/elsewhere", vmdk_elsewhere, False
 
