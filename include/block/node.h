@@ -267,6 +267,8 @@ int node_close(BlkNode *node);
 void node_abandon(BlkNode *node);
 /* A backing file's name as seen from the image that names it; g_free() it. */
 char *backing_path(const char *image, const char *backing);
+/* What an image in any folder is to call an open one that lies below it; g_free() it. */
+char *node_backing_name(const BlkNode *node);
 
 /* Offsets and lengths are multiples of 512 within the node. (co) */
 int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
