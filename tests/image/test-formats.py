@@ -270,7 +270,7 @@ def sealed(data, at):
 GUID = bytes(range(1, 17))
 
 
-def log_entry(number, tail, end, changes):
+def log_entry(number, tail, flushed, end, changes):
     """changes: (offset in the file, sector) or (offset, bytes to be zeroed)."""
     descriptors, sectors = b"", b""
     for offset, what in changes:
@@ -285,15 +285,15 @@ def log_entry(number, tail, end, changes):
     struct.pack_into("<4sIIIQI", head, 0, b"loge", 0, len(head) + len(sectors), tail, number,
                      len(changes))
     head[32:48] = GUID
-    struct.pack_into("<QQ", head, 48, end, end)
+    struct.pack_into("<QQ", head, 48, flushed, end)
     return sealed(bytearray(head + sectors), 4)
 
 
-def put_log(image, entries, at):
+def put_log(image, entries, at, end=None):
     """Entries (but for their tails) into the ring of 1 MiB at 1 MiB, the first at `at`."""
     tail = at
     for number, changes in entries:
-        entry = log_entry(number, tail, len(image), changes)
+        entry = log_entry(number, tail, len(image), end or len(image), changes)
         for i, byte in enumerate(entry):
             image[MIB + (at + i) % MIB] = byte
         at = (at + len(entry)) % MIB
@@ -356,6 +356,24 @@ def vhdx_log():
         img("check", "-r", "all", "i.vhdx", code={0, 1})
 
 
+def vhdx_log_of_zeros():
+    """A log that zeroes more than there is takes no room on the host, and not past its own end."""
+    img("create", "-q", "-f", "vhdx", "-o", "block_size=1M", "made.vhdx", 8 * MIB)
+    for end, bytes_, at, text in ((512 * MIB, 500 * MIB, 12 * MIB, "log was replayed"),
+                                  (512 * MIB, 501 * MIB, 12 * MIB, "log is damaged"),
+                                  (512 * MIB, 1 << 63, 0, "log is damaged"),
+                                  (1 << 48, 4096, 12 * MIB, "log is damaged")):
+        image = bytearray(open("made.vhdx", "rb").read())
+        put_log(image, [(7, [(at, bytes_)])], 0, end)
+        set_header(image, GUID)
+        open("i.vhdx", "wb").write(image)
+        out = img("check", "-r", "all", "i.vhdx", code={0, 1})
+        expect(text in out, f"{end} {bytes_}: {out}")
+        used = os.stat("i.vhdx").st_blocks * 512
+        expect(used < 64 * MIB, f"{end} {bytes_}: {used} bytes are taken")
+    expect(os.path.getsize("i.vhdx") < 64 * MIB, "a damaged log extended the file")
+
+
 def tests():
     for shape in SHAPES:
         yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
@@ -371,6 +389,7 @@ def tests():
         yield f"convert/{fmt}/{options}", convert(fmt, options), True
         yield f"info/{fmt}/{options}", info(fmt, options), True
     yield "vhdx/log", vhdx_log, True
+    yield "vhdx/log-of-zeros", vhdx_log_of_zeros, False
     yield "vpc/differencing", vpc_differencing, False
     yield "vpc/attack", vpc_attack, False
     yield "vmdk/parent", vmdk_parent, True
