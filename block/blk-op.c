@@ -261,7 +261,7 @@ static BlkNode *open_overlay(Blk *blk, const BlkWork *op, GError **error)
     const char *format = op->format ? op->format : "qcow2";
     BlkNode *old = blk->root;
     if (!op->reuse) {
-        g_autofree char *path = g_canonicalize_filename(old->name, NULL);
+        g_autofree char *path = node_backing_name(old);
         CreateSpec spec = {.size = old->size, .backing = path, .backing_format = old->fmt->name};
         if (!image_create(blk->sched, op->file, format, &spec, true, true, error))
             return NULL;

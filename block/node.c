@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/blkdebug.h"
 #include "formats.h"
 #include "nbd.h"
 #include "util/bytes.h"
@@ -82,13 +83,20 @@ char *backing_path(const char *image, const char *backing)
     return g_strdup_printf("%.*s%s", (int)(slash - image) + 1, image, path);
 }
 
+char *node_backing_name(const BlkNode *node)
+{
+    bool is_file = !nbd_is_name(node->name) && !g_str_has_prefix(node->name, BLKDEBUG_PREFIX);
+    return is_file ? g_canonicalize_filename(node->name, NULL) : g_strdup(node->name);
+}
+
 /* "nbd://host", "json:{...}" and the like are no file names; "file:x" and "dir:/x" with a slash
  * before the colon are. */
 static bool check_name(const char *name, GError **error)
 {
     if (!*name)
         return fail(error, "the image's file name is empty");
-    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, "blkdebug:") || nbd_is_name(name))
+    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, BLKDEBUG_PREFIX) ||
+        nbd_is_name(name))
         return true;
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (!length || name[length] != ':')

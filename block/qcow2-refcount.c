@@ -470,7 +470,7 @@ static int take_next(Qcow2 *q, uint64_t cluster, bool *taken)
 /* Room behind the last compressed cluster; *offset 0 if there is none. */
 static int continue_packed(Qcow2 *q, uint64_t bytes, uint64_t *offset)
 {
-    uint64_t end = q->packed_end, count;
+    uint64_t end = q->packed_end, count = 0;
     uint64_t left = end ? qcow2_cluster_bytes(q) - (end & q->cluster_mask) : 0;
     bool taken = false;
     int ret = 0;
@@ -483,10 +483,12 @@ static int continue_packed(Qcow2 *q, uint64_t bytes, uint64_t *offset)
             return ret;
     }
     /* Another reference to the cluster that the last one ended in, if it can be counted. */
-    if (q->packed_end == end && qcow2_refcount_max(q) > 1)
+    if (q->packed_end == end)
+        ret = qcow2_count_get(q, end >> q->cluster_bits, &count);
+    if (!ret && q->packed_end == end && count < qcow2_refcount_max(q))
         ret = count_add(q, end >> q->cluster_bits, 1, &count);
     else
-        ret = -EAGAIN;
+        ret = ret ? ret : -EAGAIN;
     if (!ret)
         *offset = end;
     else if (taken)

@@ -267,6 +267,8 @@ int node_close(BlkNode *node);
 void node_abandon(BlkNode *node);
 /* A backing file's name as seen from the image that names it; g_free() it. */
 char *backing_path(const char *image, const char *backing);
+/* What an image in any folder is to call an open one that lies below it; g_free() it. */
+char *node_backing_name(const BlkNode *node);
 
 /* Offsets and lengths are multiples of 512 within the node. (co) */
 int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
@@ -313,7 +315,8 @@ bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n
 bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);
 /* The guest's disk becomes what it was, its size, too. */
 bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
-bool node_snapshot_delete(BlkNode *node, const char *id_or_name, GError **error);
+/* The first one of that name; not by ID, so that a name that looks like one destroys no other. */
+bool node_snapshot_delete(BlkNode *node, const char *name, GError **error);
 /* The machine's state: a stretch of bytes behind the disk, offset from 0, multiples of 512.  It
  * belongs to the snapshot that is created next; what is there is that of the one applied last. */
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);

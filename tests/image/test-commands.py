@@ -162,6 +162,19 @@ def snapshot():
             run(second, "snapshot", "-d", "one", "s")
             run(first, "snapshot", "-d", "two", "s")
             check_ok("s")
+    for tool in (IMG, "qemu-img"):  # names that are others' IDs
+        peer("create", "-q", "-f", "qcow2", "s", "1M")
+        for name in ("a", "a", "1"):
+            peer("snapshot", "-c", name, "s")
+        run(tool, "snapshot", "-d", "1", "s")
+        left = [x["id"] for x in json.loads(peer("info", "--output=json", "s"))["snapshots"]]
+        expect(left == ["1", "2"], f"-d 1 left {left}")
+        run(tool, "snapshot", "-a", "2", "s")
+        run(tool, "snapshot", "-d", "2", "s", code=1)
+        run(tool, "snapshot", "-d", "a", "s")
+        left = [x["id"] for x in json.loads(peer("info", "--output=json", "s"))["snapshots"]]
+        expect(left == ["2"], f"-d a left {left}")
+    expect("is named 'a'" in img("snapshot", "-d", "2", "s", code=1), "-d ID")
     expect("no snapshot" in img("snapshot", "-a", "none", "s", code=1), "-a none")
     expect("only one" in img("snapshot", "-l", "-c", "x", "s", code=1), "two actions")
     img("create", "-q", "r", "1M")
