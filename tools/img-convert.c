@@ -9,6 +9,8 @@
 #include "util/error.h"
 #include "util/log.h"
 
+#define MAX_ASKED 16 /* workers that -m takes */
+
 static int run_convert(int argc, char **argv);
 
 const Command command_convert = {
@@ -30,7 +32,7 @@ const Command command_convert = {
         "  -n          the output exists: write into it\n"
         "  -l SNAPSHOT  copy an internal snapshot, by ID or name\n"
         "  -S SIZE     runs of zeros at least this long take no space (4k); 0: none is looked for\n"
-        "  -m N        work on N pieces at once, 1 to 64 (8; more with -c on many processors)\n"
+        "  -m N        work on N pieces at once, 1 to 16 (8; more with -c on many processors)\n"
         "  -W          write them as they come, not in order\n"
         "  -r RATE     bytes a second at most\n"
         "  -t CACHE    cache mode of the output (unsafe), -T of the input (writeback)\n"
@@ -136,8 +138,11 @@ static bool prepare(ConvertArgs *args, char **files, int count, GError **error)
     if (!check_inputs(args, error))
         return false;
     if (!args->existing) {
-        if (!args->has_size)
-            args->spec.size = args->copy.size;
+        if (args->has_size && args->spec.size < args->copy.size)
+            report_warn("size=%" G_GUINT64_FORMAT " is less than the input has: the output gets "
+                        "all its %" G_GUINT64_FORMAT " bytes",
+                        args->spec.size, args->copy.size);
+        args->spec.size = MAX(args->spec.size, args->copy.size);
         if (!image_create(img_sched(), out, args->target.format, &args->spec, true, false, error))
             return false;
     }
@@ -189,7 +194,7 @@ static bool parse_sparse(const char *text, uint64_t *sparse)
 static bool parse_workers(ConvertArgs *args, const char *text)
 {
     uint64_t n;
-    args->workers_given = img_parse_number("convert: -m", text, 1, MAX_WORKERS, &n);
+    args->workers_given = img_parse_number("convert: -m", text, 1, MAX_ASKED, &n);
     args->copy.workers = (unsigned)n;
     return args->workers_given;
 }
@@ -235,8 +240,7 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
             return !img_fail(error);
         return true;
     case 'l':
-        args->source.mode.snapshot = img_snapshot_name(value);
-        return args->source.mode.snapshot;
+        return img_parse_snapshot(value, &args->source);
     case 'S':
         return parse_sparse(value, &args->copy.sparse);
     case 'm':

@@ -16,7 +16,7 @@
 #include "util/error.h"
 #include "util/log.h"
 
-#define PIECE_BYTES (2u << 20)
+#define PIECE_BYTES (2u << 20) /* the most that is copied at once, unless -S asks for more */
 
 typedef enum { PIECE_SKIP, PIECE_ZERO, PIECE_DATA } PieceKind;
 
@@ -38,11 +38,11 @@ static void wake(void *opaque)
     co_wake(opaque);
 }
 
-/* Waits until what was done so far fits the rate. */
+/* Waits until what was moved so far fits the rate; what takes no space does not count. */
 static void keep_rate(Copy *copy)
 {
     Timer timer;
-    double seconds = (double)copy->done / (double)copy->rate;
+    double seconds = (double)copy->moved / (double)copy->rate;
     int64_t due = copy->started + (int64_t)(seconds * (double)NS_PER_SEC);
     if (due <= clock_now(VM_CLOCK_HOST))
         return;
@@ -86,18 +86,23 @@ static int look(Copy *copy, Piece *p)
     return ret;
 }
 
+/* Where the piece that begins at offset ends at the latest: pieces hold whole units of -S. */
+static uint64_t piece_end(const Copy *copy, uint64_t offset)
+{
+    uint64_t piece = copy->piece;
+    return offset - offset % piece + piece;
+}
+
 /* Without -c: one extent.  What reads as zeros need not be small, nothing is read of it. */
 static int next_extent(Copy *copy, Piece *p)
 {
     *p = (Piece){.offset = copy->next, .bytes = copy->size - copy->next};
     int ret = look(copy, p);
-    if (!ret && p->kind == PIECE_DATA) {
-        uint64_t end = align_down(p->offset, PIECE_BYTES) + PIECE_BYTES;
-        p->bytes = MIN(p->bytes, end - p->offset);
-    }
+    if (!ret && p->kind == PIECE_DATA)
+        p->bytes = MIN(p->bytes, piece_end(copy, p->offset) - p->offset);
     if (!copy->sparse && p->kind == PIECE_ZERO) { /* -S 0: everything is to take its space */
         p->kind = PIECE_DATA;
-        p->bytes = MIN(p->bytes, PIECE_BYTES);
+        p->bytes = MIN(p->bytes, copy->piece);
     }
     return ret;
 }
@@ -305,6 +310,7 @@ static void copy_pieces(Worker *w)
         if (ret)
             fail_at(copy, ret, p.offset, true);
         copy->done += p.bytes;
+        copy->moved += p.kind == PIECE_DATA ? p.bytes : 0;
         progress_show(copy->done, copy->size);
         if (copy->rate && !copy->ret)
             keep_rate(copy);
@@ -315,7 +321,7 @@ static void worker_main(void *opaque)
 {
     Copy *copy = opaque;
     uint64_t cluster = copy->target->cluster;
-    Worker w = {.copy = copy, .data = block_alloc(MAX(PIECE_BYTES, cluster))};
+    Worker w = {.copy = copy, .data = block_alloc(MAX(copy->piece, cluster))};
     w.packed = copy->compress ? block_alloc(MAX(cluster, copy->target->packed_max)) : NULL;
     if (w.data && (w.packed || !copy->compress))
         copy_pieces(&w);
@@ -335,6 +341,9 @@ static bool report_failure(const Copy *copy, GError **error)
 bool copy_run(Copy *copy, GError **error)
 {
     copy->started = clock_now(VM_CLOCK_HOST);
+    copy->piece = PIECE_BYTES;
+    if (copy->sparse)
+        copy->piece = MAX(PIECE_BYTES / copy->sparse * copy->sparse, copy->sparse);
     progress_begin(copy->progress, copy->quiet);
     img_parallel(copy->workers, worker_main, copy);
     progress_end(!copy->ret);
