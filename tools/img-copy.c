@@ -231,6 +231,22 @@ static int write_sparse(Copy *copy, const Piece *p, const uint8_t *data)
     return ret;
 }
 
+/* Takes off the piece's front what the host copies by itself.  A host that cannot is not asked
+ * again. */
+static void offload_piece(Copy *copy, Piece *p)
+{
+    uint64_t done = 1, within, all = 0;
+    while (p->bytes && done) {
+        BlkNode *node = source_at(copy, p->offset, &within);
+        uint64_t bytes = MIN(p->bytes, node->size - within);
+        done = node_copy_from(copy->target, p->offset, node, within, bytes);
+        p->offset += done;
+        p->bytes -= done;
+        all += done;
+    }
+    copy->offload = copy->offload && all;
+}
+
 static int write_piece(Worker *w, const Piece *p, int packed)
 {
     Copy *copy = w->copy;
@@ -264,6 +280,15 @@ static void wait_turn(Copy *copy, const Piece *p)
     co_queue_wake_all(&copy->turn);
 }
 
+/* What is left of the piece after the host had its turn. */
+static int offload_and_write(Worker *w, Piece p)
+{
+    Copy *copy = w->copy;
+    offload_piece(copy, &p);
+    int ret = p.bytes ? read_piece(copy, &p, w->data) : 0;
+    return ret || !p.bytes ? ret : write_sparse(copy, &p, w->data);
+}
+
 /* The piece's data, and its compressed form: the length of that, or 0. */
 static int load_piece(Worker *w, Piece *p, int *packed)
 {
@@ -295,7 +320,8 @@ static void copy_pieces(Worker *w)
         int ret = next_piece(copy, &p);
         if (!ret && !p.bytes)
             return;
-        if (!ret)
+        bool offload = copy->offload && !ret && p.kind == PIECE_DATA;
+        if (!ret && !offload)
             ret = load_piece(w, &p, &packed);
         if (ret) {
             fail_at(copy, ret, p.offset, false);
@@ -304,7 +330,7 @@ static void copy_pieces(Worker *w)
         wait_turn(copy, &p);
         if (copy->ret)
             return;
-        ret = write_piece(w, &p, packed);
+        ret = offload ? offload_and_write(w, p) : write_piece(w, &p, packed);
         if (!ret && copy->writethrough)
             ret = node_flush(copy->target);
         if (ret)

@@ -19,6 +19,7 @@ typedef struct Copy {
     unsigned workers;
     RangeScope scope; /* whose data is copied */
     bool compress, out_of_order, progress, quiet;
+    bool offload;      /* the host is asked to copy data by itself, where it can */
     bool salvage;      /* what cannot be read becomes zeros, with a warning */
     bool writethrough; /* flush after each write */
     bool target_is_zero, target_has_backing;

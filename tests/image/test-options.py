@@ -114,7 +114,49 @@ def json_names():
             img("info", f'json:{{"driver":"raw","file.filename":{quoted[1].decode()}}}')
 
 
+def stored(fmt, name):
+    return sum(e["length"] for e in json.loads(img("map", "--output=json", "-f", fmt, name))
+               if e["data"])
+
+
+def offload():
+    """-C: the host copies zeros that are stored as they are; who reads and writes leaves them out."""
+    with open("r", "wb") as f:
+        f.write(b"x" * MIB + bytes(3 * MIB) + b"y" * 100 * KIB)
+        f.truncate(6 * MIB + 1000)
+    peer("convert", "-f", "raw", "-O", "qcow2", "-S", "0", "r", "q")
+    for source in ("r", "q", "json:{'driver':'raw','file.filename':'r'}"):
+        for fmt in ("raw", "qcow2", "vdi", "vmdk", "qcow", "vhdx", "vpc"):
+            options = ["-o", "force_size=on"] if fmt == "vpc" else []
+            img("convert", "-C", "-O", fmt, *options, source, "x")
+            img("compare", "-F", fmt, "q", "x")
+            peer("compare", "-F", fmt, "q", "x")
+            if fmt in ("qcow2", "vdi", "vhdx"):
+                peer("check", "-f", fmt, "x")
+            if fmt in ("raw", "qcow2", "vdi"):
+                expect(stored(fmt, "x") >= 4 * MIB, f"{source} {fmt}: the host did not copy")
+    img("convert", "-C", "blkdebug::r", "x")
+    expect(stored("raw", "x") < 2 * MIB, "what is no host file was copied by the host")
+    img("compare", "-f", "raw", "r", "x")
+    img("convert", "-C", "-O", "qcow2", "blkdebug::r", "x")
+    img("compare", "r", "x")
+    peer("check", "x")
+    img("convert", "-C", "-T", "none", "-t", "none", "-O", "qcow2", "r", "x")
+    img("compare", "r", "x")
+    # Pieces of clusters, several inputs, a chain, an input that ends within a sector.
+    peer("create", "-q", "-f", "qcow2", "-b", "q", "-F", "qcow2", "-o", "cluster_size=4k", "top")
+    run(IO, "-c", "write -P 9 1536 5k", "-c", "write -z 1M 64k", "-c", "write -c -P 7 2M 4k", "top")
+    for sources in (["top"], ["r", "top", "r"], ["q", "r", "top"]):
+        for options in ([], ["-O", "qcow2"], ["-O", "qcow2", "-o", "cluster_size=2M"], ["-W"]):
+            img("convert", "-C", *options, *sources, "x")
+            peer("convert", *sources, "right")
+            img("compare", "x", "right")
+    for argv in (["-C", "-c", "-O", "qcow2"], ["-C", "-S", "4k"], ["-C", "--salvage"]):
+        theirs, ours = both("convert", *argv, "r", "y")
+        expect((theirs, ours, os.path.exists("y")) == (1, 1, False), f"{argv}: {ours}")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
-        (rate, False), (json_names, True))])
+        (rate, False), (json_names, True), (offload, True))])
