@@ -410,6 +410,23 @@ int file_reserve(BlkFile *file, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
+int file_copy_from(BlkFile *file, uint64_t offset, BlkFile *from, uint64_t from_offset,
+                   uint64_t bytes)
+{
+    if (!range_ok(offset, bytes) || !range_ok(from_offset, bytes))
+        return -EFBIG;
+    if (file->readonly)
+        return -EROFS;
+    if (!file->ops->copy_from || file->align > 1 || from->align > 1)
+        return -ENOTSUP;
+    file->size = MAX(file->size, offset + bytes);
+    file_event(file, EVENT_PWRITEV);
+    int ret = file->ops->copy_from(file, offset, from, from_offset, bytes);
+    if (!ret)
+        file_event(file, EVENT_PWRITEV_DONE);
+    return ret;
+}
+
 void file_close(BlkFile *file)
 {
     if (file)

@@ -28,6 +28,7 @@
 #define MAX_PIECES    64 /* of a scatter list, in one system call */
 #define PATIENT_BYTES (64u << 10)
 #define INLINE_BYTES  (256u << 10)
+#define COPY_BYTES    (1ULL << 30) /* in one system call */
 
 typedef struct HostFile {
     BlkFile base;
@@ -300,6 +301,39 @@ static int host_reserve(BlkFile *file, uint64_t offset, uint64_t bytes)
     return host_fallocate(host(file), 0, offset, bytes);
 }
 
+typedef struct HostCopy {
+    int to, from;
+    off_t to_offset, from_offset;
+    uint64_t bytes;
+} HostCopy;
+
+static int host_copy_run(void *opaque)
+{
+    HostCopy *c = opaque;
+    while (c->bytes) {
+        ssize_t n = copy_file_range(c->from, &c->from_offset, c->to, &c->to_offset,
+                                    MIN(c->bytes, COPY_BYTES), 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) /* the end of the source: what is behind it reads as zeros */
+            return n ? -errno : -ENOTSUP;
+        c->bytes -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int host_copy_from(BlkFile *file, uint64_t offset, BlkFile *from, uint64_t from_offset,
+                          uint64_t bytes)
+{
+    HostFile *h = host(file);
+    if (from->ops != &host_file_ops)
+        return -ENOTSUP;
+    HostCopy copy = {h->fd, host(from)->fd, (off_t)offset, (off_t)from_offset, bytes};
+    int ret = co_pool(host_copy_run, &copy);
+    h->written++;
+    return ret;
+}
+
 static int host_truncate(BlkFile *file, uint64_t size)
 {
     HostFile *h = host(file);
@@ -357,6 +391,7 @@ static const BlkFileOps host_file_ops = {
     .truncate = host_truncate,
     .extent = host_extent,
     .reserve = host_reserve,
+    .copy_from = host_copy_from,
     .close = host_close,
 };
 

@@ -396,6 +396,53 @@ int node_write_nowait(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)
     return !ret && bytes ? -EAGAIN : ret;
 }
 
+/* ---- Copying by the host ---- */
+
+/* Fills a first part of the range, *done, from where e lies; the range is held exclusively. */
+static int copy_extent(BlkNode *node, uint64_t offset, const Extent *e, uint64_t *done)
+{
+    Extent to = {0};
+    Alloc alloc = {0};
+    int ret = node->fmt->map(node, offset, e->bytes, 0, &to);
+    to.node = node;
+    *done = to.bytes;
+    if (ret)
+        return ret;
+    if (to.kind == EXTENT_DATA && to.in_place)
+        return file_copy_from(extent_file(&to), to.host, extent_file(e), e->host, to.bytes);
+    ret = node->fmt->alloc(node, offset, e->bytes, &alloc);
+    if (ret)
+        return ret;
+    *done = alloc.end - offset;
+    if (alloc.start < offset || *done > e->bytes) /* what surrounds it is wanted, too */
+        ret = -ENOTSUP;
+    else
+        ret = file_copy_from(alloc_file(node, &alloc), alloc.host, extent_file(e), e->host, *done);
+    return node->fmt->link(node, &alloc, ret);
+}
+
+uint64_t node_copy_from(BlkNode *node, uint64_t offset, BlkNode *from, uint64_t from_offset,
+                        uint64_t bytes)
+{
+    Track track, source;
+    uint64_t done = 0, part;
+    bool guessed = node->probed && !node->fmt->probe; /* sectors must be looked at: is_disguise() */
+    if (guessed || node->compressed_only || node_balance(node))
+        return 0;
+    touch(node, offset, bytes);
+    track_begin(&from->requests, &source, from_offset, from_offset + bytes, false);
+    track_clusters(node, &track, offset, bytes, true);
+    for (int ret = 0; !ret && done < bytes; done += ret ? 0 : part) {
+        Extent e;
+        ret = node_resolve(from, from_offset + done, bytes - done, 0, &e);
+        if (!ret)
+            ret = e.kind == EXTENT_DATA ? copy_extent(node, offset + done, &e, &part) : -ENOTSUP;
+    }
+    track_end(&node->requests, &track);
+    track_end(&from->requests, &source);
+    return done;
+}
+
 /* ---- Zeros and discard ---- */
 
 /* Writes zeros as data; the range is held exclusively. */

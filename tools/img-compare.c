@@ -339,7 +339,7 @@ static int run_compare(int argc, char **argv)
     }
     if (argc - optind != 2) {
         report_error("compare: give two file names");
-        return CANNOT_OPEN;
+        return DIFFERENT;
     }
     how[1] = how[0];
     how[1].format = second;

@@ -9,13 +9,15 @@
 #include "util/error.h"
 #include "util/log.h"
 
+#define MAX_ASKED 16 /* workers that -m takes */
+
 static int run_convert(int argc, char **argv);
 
 const Command command_convert = {
     .name = "convert",
     .synopsis =
         "[--object OBJECT] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps "
-        "[--skip-broken-bitmaps]] [-cnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] "
+        "[--skip-broken-bitmaps]] [-cCnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] "
         "[-o OPTIONS] [-l SNAPSHOT] [-S SIZE] [-r RATE] [-m N] [-t CACHE] [-T CACHE] [--salvage] "
         "FILE... OUTPUT",
     .help =
@@ -27,10 +29,12 @@ const Command command_convert = {
         "              holds itself is copied\n"
         "  -F FORMAT   the backing file's format\n"
         "  -c          compress, on all processors\n"
+        "  -C          have the host copy data by itself, where it can: file systems that share\n"
+        "              blocks need no room for it; neither -c nor -S\n"
         "  -n          the output exists: write into it\n"
         "  -l SNAPSHOT  copy an internal snapshot, by ID or name\n"
         "  -S SIZE     runs of zeros at least this long take no space (4k); 0: none is looked for\n"
-        "  -m N        work on N pieces at once, 1 to 64 (8; more with -c on many processors)\n"
+        "  -m N        work on N pieces at once, 1 to 16 (8; more with -c on many processors)\n"
         "  -W          write them as they come, not in order\n"
         "  -r RATE     bytes a second at most\n"
         "  -t CACHE    cache mode of the output (unsafe), -T of the input (writeback)\n"
@@ -49,7 +53,7 @@ typedef struct ConvertArgs {
     ImgOpen source, target; /* target.format: -O */
     Options *options;
     CreateSpec spec;
-    bool existing, has_size, target_is_zero, bitmaps, skip_broken, workers_given;
+    bool existing, has_size, target_is_zero, bitmaps, skip_broken, workers_given, sparse_given;
     Copy copy;
 } ConvertArgs;
 
@@ -136,8 +140,11 @@ static bool prepare(ConvertArgs *args, char **files, int count, GError **error)
     if (!check_inputs(args, error))
         return false;
     if (!args->existing) {
-        if (!args->has_size)
-            args->spec.size = args->copy.size;
+        if (args->has_size && args->spec.size < args->copy.size)
+            report_warn("size=%" G_GUINT64_FORMAT " is less than the input has: the output gets "
+                        "all its %" G_GUINT64_FORMAT " bytes",
+                        args->spec.size, args->copy.size);
+        args->spec.size = MAX(args->spec.size, args->copy.size);
         if (!image_create(img_sched(), out, args->target.format, &args->spec, true, false, error))
             return false;
     }
@@ -189,7 +196,7 @@ static bool parse_sparse(const char *text, uint64_t *sparse)
 static bool parse_workers(ConvertArgs *args, const char *text)
 {
     uint64_t n;
-    args->workers_given = img_parse_number("convert: -m", text, 1, MAX_WORKERS, &n);
+    args->workers_given = img_parse_number("convert: -m", text, 1, MAX_ASKED, &n);
     args->copy.workers = (unsigned)n;
     return args->workers_given;
 }
@@ -235,10 +242,9 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
             return !img_fail(error);
         return true;
     case 'l':
-        args->source.mode.snapshot = img_snapshot_name(value);
-        return args->source.mode.snapshot;
+        return img_parse_snapshot(value, &args->source);
     case 'S':
-        return parse_sparse(value, &args->copy.sparse);
+        return args->sparse_given = parse_sparse(value, &args->copy.sparse);
     case 'm':
         return parse_workers(args, value);
     case 'r':
@@ -249,6 +255,8 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
         return img_parse_cache("-T", value, &args->source);
     case 'c':
         return args->copy.compress = true;
+    case 'C':
+        return args->copy.offload = true;
     case 'n':
         return args->existing = true;
     case 'W':
@@ -272,6 +280,12 @@ static const char *contradiction(const ConvertArgs *args)
         return "--target-is-zero requires use of -n flag";
     if (args->skip_broken && !args->bitmaps)
         return "Use of --skip-broken-bitmaps requires --bitmaps";
+    if (args->copy.offload && args->copy.compress)
+        return "Cannot enable copy offloading when -c is used";
+    if (args->copy.offload && args->sparse_given)
+        return "Cannot enable copy offloading when -S is used";
+    if (args->copy.offload && args->copy.salvage)
+        return "Cannot use copy offloading in salvaging mode";
     return NULL;
 }
 
@@ -309,7 +323,7 @@ static int run_convert(int argc, char **argv)
                         .copy = {.sparse = 4096, .workers = 8}};
     const char *help = NULL;
     int c;
-    while ((c = img_getopt(&command_convert, argc, argv, ":f:O:B:F:o:l:S:m:r:t:T:cnWpqUh",
+    while ((c = img_getopt(&command_convert, argc, argv, ":f:O:B:F:o:l:S:m:r:t:T:cCnWpqUh",
                            long_options)) != -1)
         if (!take_option(&args, c, optarg, &help)) {
             options_free(args.options);

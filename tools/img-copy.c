@@ -16,7 +16,7 @@
 #include "util/error.h"
 #include "util/log.h"
 
-#define PIECE_BYTES (2u << 20)
+#define PIECE_BYTES (2u << 20) /* the most that is copied at once, unless -S asks for more */
 
 typedef enum { PIECE_SKIP, PIECE_ZERO, PIECE_DATA } PieceKind;
 
@@ -38,11 +38,11 @@ static void wake(void *opaque)
     co_wake(opaque);
 }
 
-/* Waits until what was done so far fits the rate. */
+/* Waits until what was moved so far fits the rate; what takes no space does not count. */
 static void keep_rate(Copy *copy)
 {
     Timer timer;
-    double seconds = (double)copy->done / (double)copy->rate;
+    double seconds = (double)copy->moved / (double)copy->rate;
     int64_t due = copy->started + (int64_t)(seconds * (double)NS_PER_SEC);
     if (due <= clock_now(VM_CLOCK_HOST))
         return;
@@ -86,18 +86,23 @@ static int look(Copy *copy, Piece *p)
     return ret;
 }
 
+/* Where the piece that begins at offset ends at the latest: pieces hold whole units of -S. */
+static uint64_t piece_end(const Copy *copy, uint64_t offset)
+{
+    uint64_t piece = copy->piece;
+    return offset - offset % piece + piece;
+}
+
 /* Without -c: one extent.  What reads as zeros need not be small, nothing is read of it. */
 static int next_extent(Copy *copy, Piece *p)
 {
     *p = (Piece){.offset = copy->next, .bytes = copy->size - copy->next};
     int ret = look(copy, p);
-    if (!ret && p->kind == PIECE_DATA) {
-        uint64_t end = align_down(p->offset, PIECE_BYTES) + PIECE_BYTES;
-        p->bytes = MIN(p->bytes, end - p->offset);
-    }
+    if (!ret && p->kind == PIECE_DATA)
+        p->bytes = MIN(p->bytes, piece_end(copy, p->offset) - p->offset);
     if (!copy->sparse && p->kind == PIECE_ZERO) { /* -S 0: everything is to take its space */
         p->kind = PIECE_DATA;
-        p->bytes = MIN(p->bytes, PIECE_BYTES);
+        p->bytes = MIN(p->bytes, copy->piece);
     }
     return ret;
 }
@@ -226,6 +231,22 @@ static int write_sparse(Copy *copy, const Piece *p, const uint8_t *data)
     return ret;
 }
 
+/* Takes off the piece's front what the host copies by itself.  A host that cannot is not asked
+ * again. */
+static void offload_piece(Copy *copy, Piece *p)
+{
+    uint64_t done = 1, within, all = 0;
+    while (p->bytes && done) {
+        BlkNode *node = source_at(copy, p->offset, &within);
+        uint64_t bytes = MIN(p->bytes, node->size - within);
+        done = node_copy_from(copy->target, p->offset, node, within, bytes);
+        p->offset += done;
+        p->bytes -= done;
+        all += done;
+    }
+    copy->offload = copy->offload && all;
+}
+
 static int write_piece(Worker *w, const Piece *p, int packed)
 {
     Copy *copy = w->copy;
@@ -259,6 +280,15 @@ static void wait_turn(Copy *copy, const Piece *p)
     co_queue_wake_all(&copy->turn);
 }
 
+/* What is left of the piece after the host had its turn. */
+static int offload_and_write(Worker *w, Piece p)
+{
+    Copy *copy = w->copy;
+    offload_piece(copy, &p);
+    int ret = p.bytes ? read_piece(copy, &p, w->data) : 0;
+    return ret || !p.bytes ? ret : write_sparse(copy, &p, w->data);
+}
+
 /* The piece's data, and its compressed form: the length of that, or 0. */
 static int load_piece(Worker *w, Piece *p, int *packed)
 {
@@ -290,7 +320,8 @@ static void copy_pieces(Worker *w)
         int ret = next_piece(copy, &p);
         if (!ret && !p.bytes)
             return;
-        if (!ret)
+        bool offload = copy->offload && !ret && p.kind == PIECE_DATA;
+        if (!ret && !offload)
             ret = load_piece(w, &p, &packed);
         if (ret) {
             fail_at(copy, ret, p.offset, false);
@@ -299,12 +330,13 @@ static void copy_pieces(Worker *w)
         wait_turn(copy, &p);
         if (copy->ret)
             return;
-        ret = write_piece(w, &p, packed);
+        ret = offload ? offload_and_write(w, p) : write_piece(w, &p, packed);
         if (!ret && copy->writethrough)
             ret = node_flush(copy->target);
         if (ret)
             fail_at(copy, ret, p.offset, true);
         copy->done += p.bytes;
+        copy->moved += p.kind == PIECE_DATA ? p.bytes : 0;
         progress_show(copy->done, copy->size);
         if (copy->rate && !copy->ret)
             keep_rate(copy);
@@ -315,7 +347,7 @@ static void worker_main(void *opaque)
 {
     Copy *copy = opaque;
     uint64_t cluster = copy->target->cluster;
-    Worker w = {.copy = copy, .data = block_alloc(MAX(PIECE_BYTES, cluster))};
+    Worker w = {.copy = copy, .data = block_alloc(MAX(copy->piece, cluster))};
     w.packed = copy->compress ? block_alloc(MAX(cluster, copy->target->packed_max)) : NULL;
     if (w.data && (w.packed || !copy->compress))
         copy_pieces(&w);
@@ -335,6 +367,9 @@ static bool report_failure(const Copy *copy, GError **error)
 bool copy_run(Copy *copy, GError **error)
 {
     copy->started = clock_now(VM_CLOCK_HOST);
+    copy->piece = PIECE_BYTES;
+    if (copy->sparse)
+        copy->piece = MAX(PIECE_BYTES / copy->sparse * copy->sparse, copy->sparse);
     progress_begin(copy->progress, copy->quiet);
     img_parallel(copy->workers, worker_main, copy);
     progress_end(!copy->ret);

@@ -7,7 +7,7 @@
 #include "util/timer.h"
 
 #define MAX_WORKERS 64u
-#define MAX_SPARSE  (1u << 20)
+#define MAX_SPARSE  (16u << 20)
 
 typedef struct Copy {
     GPtrArray *sources; /* of BlkNode, one after another */
@@ -15,10 +15,11 @@ typedef struct Copy {
     uint64_t start;  /* where the copy begins in the sources */
     uint64_t size;   /* bytes to copy */
     uint64_t sparse; /* shortest run of zeros that is left out; 0: none */
-    uint64_t rate;   /* bytes a second; 0: as fast as can be */
+    uint64_t rate;   /* bytes of data a second; 0: as fast as can be */
     unsigned workers;
     RangeScope scope; /* whose data is copied */
     bool compress, out_of_order, progress, quiet;
+    bool offload;      /* the host is asked to copy data by itself, where it can */
     bool salvage;      /* what cannot be read becomes zeros, with a warning */
     bool writethrough; /* flush after each write */
     bool target_is_zero, target_has_backing;
@@ -29,7 +30,8 @@ typedef struct Copy {
     int ret;
     uint64_t failed_at;
     bool failed_writing;
-    uint64_t done;
+    uint64_t piece;       /* bytes of a piece of data at most */
+    uint64_t done, moved; /* bytes looked at; those of them that were read and written */
     int64_t started;
 } Copy;
 

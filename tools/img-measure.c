@@ -87,8 +87,7 @@ static bool take_option(MeasureArgs *args, int c, const char *value)
             return !img_fail(error);
         return true;
     case 'l':
-        args->open.mode.snapshot = img_snapshot_name(value);
-        return args->open.mode.snapshot;
+        return img_parse_snapshot(value, &args->open);
     case OPT_OUTPUT:
         return img_parse_output(value, &args->json);
     case OPT_SIZE:

@@ -35,17 +35,33 @@ static bool take(Parser *p, char c)
     return true;
 }
 
-/* \uXXXX, without pairs: names of files are UTF-8 already. */
-static bool parse_unicode(Parser *p, GString *out, GError **error)
+/* XXXX after \u. */
+static bool parse_digits(Parser *p, gunichar *value, GError **error)
 {
-    gunichar value = 0;
+    *value = 0;
     for (int i = 1; i <= 4; i++) {
         int digit = g_ascii_xdigit_value(p->at[i]);
         if (digit < 0)
             return bad(p, "four hexadecimal digits", error);
-        value = value * 16 + (gunichar)digit;
+        *value = *value * 16 + (gunichar)digit;
     }
     p->at += 5;
+    return true;
+}
+
+/* \uXXXX, or two of them for what is beyond the first 64 Ki. */
+static bool parse_unicode(Parser *p, GString *out, GError **error)
+{
+    gunichar value, low;
+    if (!parse_digits(p, &value, error))
+        return false;
+    if (value >= 0xd800 && value < 0xdc00 && p->at[0] == '\\' && p->at[1] == 'u') {
+        p->at++;
+        if (!parse_digits(p, &low, error))
+            return false;
+        value =
+            low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((value - 0xd800) << 10) + low - 0xdc00 : 0;
+    }
     if (!value || !g_unichar_validate(value))
         return bad(p, "a character", error);
     g_string_append_unichar(out, value);

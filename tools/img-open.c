@@ -61,16 +61,24 @@ bool img_parse_number(const char *option, const char *text, uint64_t min, uint64
     return false;
 }
 
-const char *img_snapshot_name(const char *text)
+bool img_parse_snapshot(const char *text, ImgOpen *how)
 {
-    static const char *const keys[] = {"snapshot.id=", "snapshot.name="};
-    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
-        if (g_str_has_prefix(text, keys[i]))
-            text += strlen(keys[i]);
-    if (*text && !strchr(text, ','))
-        return text;
-    report_error("-l takes a snapshot's ID or name, or snapshot.id=ID or snapshot.name=NAME");
-    return NULL;
+    static const char *const keys[] = {"snapshot.id", "snapshot.name", NULL};
+    GError *error = NULL;
+    if (!*text) {
+        report_error("-l takes a snapshot's ID or name, or snapshot.id=ID,snapshot.name=NAME");
+        return false;
+    }
+    if (!g_str_has_prefix(text, "snapshot.")) {
+        how->mode.snapshot = text;
+        return true;
+    }
+    g_autoptr(Options) options = options_parse("-l", text, NULL, keys, &error);
+    if (!options)
+        return !img_fail(error);
+    how->snapshot_id = g_intern_string(options_get(options, keys[0]));
+    how->snapshot_name = g_intern_string(options_get(options, keys[1]));
+    return true;
 }
 
 /* ---- Names ---- */
@@ -143,6 +151,30 @@ static bool settle_driver(Parts *p, GError **error)
     return true;
 }
 
+/* Opens the image to see which snapshot fits both ID and name. */
+static const char *find_snapshot(const ImgOpen *how, const char *name, GError **error)
+{
+    ImgOpen plain = *how;
+    const NodeSnapshot *s;
+    const char *found = NULL;
+    plain.snapshot_id = plain.snapshot_name = NULL;
+    plain.mode.no_backing = true;
+    BlkNode *node = img_open(&plain, name, error);
+    if (!node)
+        return NULL;
+    for (unsigned i = 0; !found && node->fmt->snapshot && (s = node->fmt->snapshot(node, i)); i++)
+        if ((!how->snapshot_id || !strcmp(s->id, how->snapshot_id)) &&
+            (!how->snapshot_name || !strcmp(s->name, how->snapshot_name)))
+            found = g_intern_string(s->id);
+    node_abandon(node);
+    if (!found)
+        fail(error, "'%s' has no snapshot with%s%s%s%s%s", name, how->snapshot_id ? " ID " : "",
+             how->snapshot_id ? how->snapshot_id : "",
+             how->snapshot_id && how->snapshot_name ? " and" : "",
+             how->snapshot_name ? " name " : "", how->snapshot_name ? how->snapshot_name : "");
+    return found;
+}
+
 static BlkNode *open_options(const ImgOpen *how, const char *name, GError **error)
 {
     const char *key, *value;
@@ -166,6 +198,11 @@ BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
 {
     ImgOpen tool = *how;
     tool.mode.file.patient = true;
+    if (how->snapshot_id || how->snapshot_name) {
+        tool.mode.snapshot = find_snapshot(how, name, error);
+        if (!tool.mode.snapshot)
+            return NULL;
+    }
     if (how->image_opts || g_str_has_prefix(name, "json:"))
         return open_options(&tool, name, error);
     return node_open(img_sched(), name, how->format, &tool.mode, error);

@@ -70,6 +70,10 @@ static int resize(const ResizeArgs *args, BlkNode *node)
     uint64_t size;
     if (!new_size(args, node, &size))
         return 1;
+    if (size % 512 && node->fmt->alloc) {
+        report_error("The new size must be a multiple of 512");
+        return 1;
+    }
     size = align_up(size, 512);
     if (!check_direction(args, node, size))
         return 1;

@@ -58,6 +58,8 @@ typedef struct ImgOpen {
     const char *format; /* -f; NULL: look */
     bool image_opts;    /* the name is a list of options */
     bool writethrough;  /* every write is flushed: the cache mode */
+    /* The snapshot to read, by what is not NULL; mode.snapshot names one by either. */
+    const char *snapshot_id, *snapshot_name;
     NodeMode mode;
 } ImgOpen;
 /* Serves -f, -U, --object and --image-opts: false after a message. */
@@ -82,9 +84,9 @@ bool img_parse_number(const char *option, const char *text, uint64_t min, uint64
                       uint64_t *number);
 /* "1.5 MiB", as qemu-img writes it; g_free() it. */
 char *img_size(uint64_t bytes);
-/* The snapshot that -l names: ID or name, or "snapshot.id=...", "snapshot.name=..."; points into
- * text.  NULL after a message. */
-const char *img_snapshot_name(const char *text);
+/* The snapshot that -l names: ID or name, or "snapshot.id=...,snapshot.name=...".  False after a
+ * message. */
+bool img_parse_snapshot(const char *text, ImgOpen *how);
 /* The list of snapshots with its heading; nothing if there are none. */
 void img_print_snapshots(const BlkNode *node);
 

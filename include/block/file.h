@@ -70,6 +70,10 @@ typedef struct BlkFileOps {
     int (*extent)(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
     /* Reserves space for the range without changing what it reads as. Optional. */
     int (*reserve)(BlkFile *file, uint64_t offset, uint64_t bytes);
+    /* Copies a range of another file without the bytes passing through this program; -ENOTSUP if it
+     * cannot, with perhaps a part done. Optional. */
+    int (*copy_from)(BlkFile *file, uint64_t offset, BlkFile *from, uint64_t from_offset,
+                     uint64_t bytes);
     /* Something is about to happen: fault injection. Optional. */
     void (*event)(BlkFile *file, BlkEvent event);
     /* Closes without flushing, and frees. */
@@ -140,6 +144,9 @@ int file_discard(BlkFile *file, uint64_t offset, uint64_t bytes);
 int file_truncate(BlkFile *file, uint64_t size);
 int file_extent(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data);
 int file_reserve(BlkFile *file, uint64_t offset, uint64_t bytes);
+/* -ENOTSUP, or another error: the range is to be read and written instead. */
+int file_copy_from(BlkFile *file, uint64_t offset, BlkFile *from, uint64_t from_offset,
+                   uint64_t bytes);
 void file_close(BlkFile *file);
 static inline void file_event(BlkFile *file, BlkEvent event)
 {

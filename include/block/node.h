@@ -276,6 +276,11 @@ int node_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
 int node_flush(BlkNode *node);
+/* Has the host copy data from another image's file, as far as both sides are plain data of host
+ * files: returns how many bytes that were, from the begin; the rest is to be read and written,
+ * which also tells what is wrong.  (co) */
+uint64_t node_copy_from(BlkNode *node, uint64_t offset, BlkNode *from, uint64_t from_offset,
+                        uint64_t bytes);
 /* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length,
  * -ENOSPC if it does not shrink, -ENOTSUP if the format has no compression. (co) */
 int node_compress(BlkNode *node, const void *data, void *out);

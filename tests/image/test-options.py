@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options of vmrun-img that meet few people, beside qemu-img's: what they do, and what they refuse."""
+import json
+import os
+import subprocess
+import sys
+
+from tap import IMG, expect, img, main, peer, run
+
+IO = os.path.abspath(sys.argv[3])
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def both(*argv, prepare=None):
+    """The exit codes of the peer and of ours, in that order; prepare() before each."""
+    codes = []
+    for program in ("qemu-img", IMG):
+        if prepare:
+            prepare()
+        p = subprocess.run([program, *map(str, argv)], capture_output=True, check=False, timeout=60,
+                           env=dict(os.environ, LC_ALL="C", MALLOC_PERTURB_="0"))
+        codes.append(p.returncode)
+    return codes
+
+
+def exit_codes():
+    peer("create", "-q", "-f", "qcow2", "q", "1M")
+    peer("snapshot", "-c", "s", "q")
+    peer("snapshot", "-c", "1", "q")
+    peer("create", "-q", "r", "1M")
+    for argv in (["compare", "r"], ["compare", "r", "none"], ["convert", "-m", 17, "r", "x"],
+                 ["convert", "-m", 16, "r", "x"], ["convert", "-m", 0, "r", "x"],
+                 ["resize", "-f", "raw", "r", "+1"], ["resize", "q", "+1"],
+                 ["convert", "-l", "snapshot.id=1,snapshot.name=s", "q", "x"],
+                 ["convert", "-l", "snapshot.id=1,snapshot.name=t", "q", "x"],
+                 ["convert", "-l", "snapshot.id=2,snapshot.name=s", "q", "x"],
+                 ["convert", "-l", "snapshot.nme=s", "q", "x"], ["convert", "-l", "", "q", "x"],
+                 ["convert", "-l", "2", "q", "x"], ["convert", "-l", "snapshot.name=2", "q", "x"],
+                 ["convert", "-S", "16M", "r", "x"], ["convert", "-S", "17M", "r", "x"],
+                 ["convert", "-S", "1000", "r", "x"],
+                 ["convert", "-O", "qcow2", "-o", "size=4k", "r", "x"]):
+        theirs, ours = both(*argv)
+        expect(theirs == ours, f"{argv}: exit code {ours}, the peer's is {theirs}")
+
+
+def snapshot_by_both():
+    """snapshot.name=1 is the name and not the ID of another."""
+    img("create", "-q", "-f", "qcow2", "q", "1M")
+    for pattern, name in ((1, "s"), (2, "1")):
+        run(IO, "-c", f"write -P {pattern} 0 64k", "q")
+        img("snapshot", "-c", name, "q")
+    for spec, pattern in (("snapshot.name=1", 2), ("snapshot.id=1", 1),
+                          ("snapshot.id=2,snapshot.name=1", 2), ("1", 1), ("s", 1)):
+        img("convert", "-l", spec, "q", "x")
+        with open("x", "rb") as f:
+            expect(f.read(1)[0] == pattern, spec)
+    out = img("convert", "-l", "snapshot.id=1,snapshot.name=1", "q", "x", code=1)
+    expect("no snapshot with ID 1 and name 1" in out, out)
+
+
+def small_size():
+    """-o size= never cuts the input."""
+    with open("r", "wb") as f:
+        f.write(b"x" * MIB)
+    out = img("convert", "-O", "qcow2", "-o", "size=4k", "r", "x")
+    expect("less than the input" in out, out)
+    img("compare", "r", "x")
+    expect(img("convert", "-O", "qcow2", "-o", "size=2M", "r", "x") == "", "a larger one")
+    expect(json.loads(img("info", "--output=json", "x"))["virtual-size"] == 2 * MIB, "size=2M")
+
+
+def long_zeros():
+    """-S up to 16 MiB: shorter runs of zeros are stored, longer ones are not."""
+    with open("r", "wb") as f:
+        f.write(b"x" * 4096 + bytes(3 * MIB - 4096) + b"y" * 4096 + bytes(13 * MIB - 4096))
+        f.write(bytes(16 * MIB) + b"z" * 4096 + bytes(7 * MIB - 4096))
+    for sparse, stored in (("4k", 12 * KIB), ("2M", 6 * MIB), ("16M", 23 * MIB), ("3M", 9 * MIB)):
+        for fmt in ("raw", "qcow2"):
+            img("convert", "-O", fmt, "-S", sparse, "r", "x")
+            img("compare", "r", "x")
+            extents = json.loads(img("map", "--output=json", "-f", fmt, "x"))
+            data = sum(e["length"] for e in extents if e["data"])
+            slack = 256 * KIB if fmt == "qcow2" else 0
+            expect(stored <= data <= stored + slack, f"-S {sparse} {fmt}: {data}")
+
+
+def rate():
+    """Holes cost no rate: with it these would take a day."""
+    with open("r", "wb") as f:
+        f.write(b"x" * 4096)
+        f.truncate(64 << 30)
+    img("convert", "-r", "512k", "-O", "qcow2", "r", "x", timeout=60)
+    img("create", "-q", "-f", "qcow2", "base", "64G")
+    img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    run(IO, "-c", "write -P 1 32G 4k", "-c", "write -z 1G 20G", "top")
+    img("commit", "-q", "-r", "512k", "top", timeout=60)
+    run(IO, "-c", "read -P 1 32G 4k", "base")
+
+
+def json_names():
+    """JSON is UTF-8, whatever a name is, and as the peer writes it."""
+    for name in (b"a\xff", b"\xc3\xa9\xc3", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80x", b"\xc0\xaf/", b"\x80",
+                 b"\xf4\x90\x80\x80", b"\xef\xbf\xbf", b"q\"\\\t\x01\x7f", b"\xe2\x82z",
+                 b"\xfe\xbf\xfc\x84\x80\x80\x80\x80"):
+        name = os.fsdecode(name.replace(b"/", b""))
+        img("create", "-q", "-f", "raw", name, "1M")
+        outs = [subprocess.run([program, "info", "--output=json", "-f", "raw", name], check=True,
+                               capture_output=True).stdout for program in ("qemu-img", IMG)]
+        texts = [json.loads(out)["filename"] for out in outs]
+        expect(texts[0] == texts[1], f"{name!r}: {texts}")
+        quoted = [out.split(b'"filename": ')[1].split(b"\n")[0].rstrip(b",") for out in outs]
+        expect(quoted[0] == quoted[1], f"{name!r}: {quoted}")
+        if "\ufffd" not in texts[1]:
+            img("info", f'json:{{"driver":"raw","file.filename":{quoted[1].decode()}}}')
+
+
+def stored(fmt, name):
+    return sum(e["length"] for e in json.loads(img("map", "--output=json", "-f", fmt, name))
+               if e["data"])
+
+
+def offload():
+    """-C: the host copies zeros that are stored as they are; who reads and writes leaves them out."""
+    with open("r", "wb") as f:
+        f.write(b"x" * MIB + bytes(3 * MIB) + b"y" * 100 * KIB)
+        f.truncate(6 * MIB + 1000)
+    peer("convert", "-f", "raw", "-O", "qcow2", "-S", "0", "r", "q")
+    for source in ("r", "q", "json:{'driver':'raw','file.filename':'r'}"):
+        for fmt in ("raw", "qcow2", "vdi", "vmdk", "qcow", "vhdx", "vpc"):
+            options = ["-o", "force_size=on"] if fmt == "vpc" else []
+            img("convert", "-C", "-O", fmt, *options, source, "x")
+            img("compare", "-F", fmt, "q", "x")
+            peer("compare", "-F", fmt, "q", "x")
+            if fmt in ("qcow2", "vdi", "vhdx"):
+                peer("check", "-f", fmt, "x")
+            if fmt in ("raw", "qcow2", "vdi"):
+                expect(stored(fmt, "x") >= 4 * MIB, f"{source} {fmt}: the host did not copy")
+    img("convert", "-C", "blkdebug::r", "x")
+    expect(stored("raw", "x") < 2 * MIB, "what is no host file was copied by the host")
+    img("compare", "-f", "raw", "r", "x")
+    img("convert", "-C", "-O", "qcow2", "blkdebug::r", "x")
+    img("compare", "r", "x")
+    peer("check", "x")
+    img("convert", "-C", "-T", "none", "-t", "none", "-O", "qcow2", "r", "x")
+    img("compare", "r", "x")
+    # Pieces of clusters, several inputs, a chain, an input that ends within a sector.
+    peer("create", "-q", "-f", "qcow2", "-b", "q", "-F", "qcow2", "-o", "cluster_size=4k", "top")
+    run(IO, "-c", "write -P 9 1536 5k", "-c", "write -z 1M 64k", "-c", "write -c -P 7 2M 4k", "top")
+    for sources in (["top"], ["r", "top", "r"], ["q", "r", "top"]):
+        for options in ([], ["-O", "qcow2"], ["-O", "qcow2", "-o", "cluster_size=2M"], ["-W"]):
+            img("convert", "-C", *options, *sources, "x")
+            peer("convert", *sources, "right")
+            img("compare", "x", "right")
+    for argv in (["-C", "-c", "-O", "qcow2"], ["-C", "-S", "4k"], ["-C", "--salvage"]):
+        theirs, ours = both("convert", *argv, "r", "y")
+        expect((theirs, ours, os.path.exists("y")) == (1, 1, False), f"{argv}: {ours}")
+
+
+if __name__ == "__main__":
+    main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
+        (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
+        (rate, False), (json_names, True), (offload, True))])
