@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "user_private.h"
+#include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -202,6 +203,16 @@ static void enter_again(void *opaque)
     net_writable(&((User *)opaque)->end);
 }
 
+/* Whether the frame may tell slirp who has an address: ARP, or ICMPv6. */
+static bool names_neighbour(const uint8_t *frame, size_t bytes)
+{
+    enum { TYPE_ARP = 0x0806, TYPE_IP6 = 0x86dd, NEXT_HEADER_AT = 14 + 6 };
+    if (bytes <= NEXT_HEADER_AT)
+        return false;
+    unsigned type = ld16_be(frame + 12);
+    return type == TYPE_ARP || (type == TYPE_IP6 && frame[NEXT_HEADER_AT] == IPPROTO_ICMPV6);
+}
+
 static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
 {
     static uint8_t whole[NET_FRAME_MAX];
@@ -231,6 +242,9 @@ static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t
     }
     user->inside = true;
     slirp_input(user->slirp, frame, (int)bytes);
+    /* What waits for a neighbour it sends only when it is polled, and the next time may be long. */
+    if (G_UNLIKELY(names_neighbour(frame, bytes)))
+        slirp_pollfds_poll(user->slirp, 1, NULL, NULL);
     user->inside = false;
     loop_poller_changed(user->poller);
     return true;

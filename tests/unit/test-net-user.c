@@ -635,6 +635,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/restrict", test_restrict);
     g_test_add_func("/net-user/hostile", test_hostile);
     add_guestfwd_tests();
+    add_ip6_tests();
     int result = g_test_run();
     loop_unlock(loop_main());
     return result;
