@@ -240,6 +240,9 @@ static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t
         if (fate != FRAME_PASSES)
             return fate == FRAME_IS_LOST;
     }
+    if (G_UNLIKELY(user_is_fragment(frame, bytes)) &&
+        !(frame = user_reassemble(user, frame, &bytes)))
+        return true;
     user->inside = true;
     slirp_input(user->slirp, frame, (int)bytes);
     /* What waits for a neighbour it sends only when it is polled, and the next time may be long. */
@@ -274,6 +277,7 @@ static void user_close(NetEnd *end)
     if (user->slirp)
         slirp_cleanup(user->slirp);
     bh_free(user->again);
+    g_free(user->fragments);
     g_queue_clear_full(&user->queue, (GDestroyNotify)g_bytes_unref);
     user_config_clear(user);
     g_free(user);
