@@ -61,6 +61,12 @@ static void slirp_guest_error(const char *msg, void *opaque)
     guest_error("user network: %s", msg);
 }
 
+/* What it logs by GLib is what guests do, too: not for the terminal, and never fatal. */
+static void slirp_log(const char *domain, GLogLevelFlags level, const char *message, void *opaque)
+{
+    guest_error("user network: %s", message);
+}
+
 static int64_t slirp_clock(void *opaque)
 {
     return clock_now(VM_CLOCK_VIRTUAL);
@@ -189,6 +195,8 @@ bool user_start(User *user, GError **error)
 {
     if (user->slirp)
         return true;
+    g_log_set_handler("Slirp", G_LOG_LEVEL_MASK | G_LOG_FLAG_FATAL | G_LOG_FLAG_RECURSION,
+                      slirp_log, NULL);
     user->slirp = slirp_new(&user->config, &callbacks, user);
     if (!user->slirp)
         return fail(error, "libslirp %s does not start", slirp_version_string());

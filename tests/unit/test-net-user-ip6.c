@@ -143,6 +143,34 @@ static void test_dhcp(void)
     stop(&wire);
 }
 
+static void count_message(const char *domain, GLogLevelFlags level, const char *message,
+                          void *count)
+{
+    ++*(unsigned *)count;
+}
+
+/* An echo to somewhere else is not answered; what slirp says of it is not for the terminal. */
+static void test_echo_outside(void)
+{
+    unsigned messages = 0;
+    GLogFunc usual = g_log_set_default_handler(count_message, &messages);
+    GLogLevelFlags fatal = g_log_set_always_fatal(G_LOG_FATAL_MASK);
+    static const uint8_t outside[16] = {0x20, 1, [15] = 1};
+    uint8_t m[12] = {128, [8] = 'p', 'i', 'n', 'g'};
+    Wire wire;
+
+    start(&wire, "");
+    send6(&wire, me, outside, PROTO_ICMP6, m, sizeof(m), 2);
+    send6(&wire, me, router, PROTO_ICMP6, m, sizeof(m), 2);
+    answer_neighbour(&wire, me);
+    Packet p = expect6(&wire, PROTO_ICMP6, 129);
+    g_assert_cmpmem(p.data + 8, 16, router, 16);
+    stop(&wire);
+    g_log_set_default_handler(usual, NULL);
+    g_log_set_always_fatal(fatal);
+    g_assert_cmpuint(messages, ==, 0);
+}
+
 /* ---- UDP and TCP ---- */
 
 /* A socket of the host on ::1, or -1 where there is no IPv6. */
@@ -324,6 +352,7 @@ void add_ip6_tests(void)
 {
     g_test_add_func("/net-user/ip6/router", test_router);
     g_test_add_func("/net-user/ip6/dhcp", test_dhcp);
+    g_test_add_func("/net-user/ip6/echo-outside", test_echo_outside);
     g_test_add_func("/net-user/ip6/udp", test_udp);
     g_test_add_func("/net-user/ip6/tcp-out", test_tcp_out);
     g_test_add_func("/net-user/ip6/hostfwd", test_hostfwd);
