@@ -298,7 +298,7 @@ static void test_fragments(void)
     enum { BYTES = 4000, PART = 696, PARTS = 6 };
     static const uint8_t orders[][PARTS + 1] = {
         {0, 1, 2, 3, 4, 5, 5}, {5, 4, 3, 2, 1, 1, 0}, {3, 5, 3, 0, 4, 1, 2}, {5, 0, 5, 1, 2, 3, 4}};
-    g_autofree uint8_t *frame = g_malloc(NET_FRAME_MAX), *data = g_malloc(BYTES);
+    g_autofree uint8_t *frame = g_malloc0(2 * NET_FRAME_MAX), *data = g_malloc(BYTES);
     uint16_t port = 0;
     Wire wire;
     Inbox server = {.fd = host_socket(SOCK_DGRAM, &port), .want = BYTES};
