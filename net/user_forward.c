@@ -381,6 +381,8 @@ static void stream_writable(void *opaque)
     update_full(forward);
     if (!forward->full)
         let_go(forward);
+    else if (timer_armed(&forward->patience))
+        timer_arm(&forward->patience, clock_now(VM_CLOCK_HOST) + PATIENCE);
 }
 
 /* Whether the frame carries bytes of TCP to there, or may: a fragment does not say. */

@@ -17,13 +17,14 @@ typedef struct User {
     const char **search;  /* dnssearch, NULL-terminated, or NULL */
     struct in_addr guest; /* where forwards without an address go */
     LoopPoller *poller;
-    bool inside;               /* in slirp_input(): it is not to be entered again */
-    LoopBh *again;             /* tells a peer that was refused for that */
-    GQueue queue;              /* of GBytes: frames that the NIC had no room for */
-    size_t queued;             /* bytes in it */
-    GPtrArray *forwards;       /* of Forward */
-    GPtrArray *guest_forwards; /* of GuestForward */
-    unsigned full_forwards;    /* those of them that take nothing now */
+    bool inside;                     /* in slirp_input(): it is not to be entered again */
+    LoopBh *again;                   /* tells a peer that was refused for that */
+    GQueue queue;                    /* of GBytes: frames that the NIC had no room for */
+    size_t queued;                   /* bytes in it */
+    GPtrArray *forwards;             /* of Forward */
+    GPtrArray *guest_forwards;       /* of GuestForward */
+    struct UserFragments *fragments; /* of datagrams under way, or NULL */
+    unsigned full_forwards;          /* those of them that take nothing now */
 } User;
 
 /* ---- user.c ---- */
@@ -36,6 +37,14 @@ bool user_start(User *user, GError **error);
 /* Fills user->config by the options; an error names the option. */
 bool user_configure(User *user, const Options *opts, GError **error);
 void user_config_clear(User *user);
+
+/* ---- user_fragment.c ---- */
+
+/* Whether it is a part of an IPv4 datagram. */
+bool user_is_fragment(const uint8_t *frame, size_t bytes);
+/* Keeps it; the whole frame, valid until the next call, with its size in *bytes if it was the last
+ * that was missing; else NULL. */
+const uint8_t *user_reassemble(User *user, const uint8_t *frame, size_t *bytes);
 
 /* ---- user_forward.c ---- */
 

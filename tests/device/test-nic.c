@@ -262,7 +262,6 @@ static void test_replaced(const void *which)
     card->transmit();
     g_assert_cmpuint(fake_count(&net), ==, 0);
 
-    g_autoptr(GString) text = g_string_new(NULL);
     open_port("hubport,id=net0,hubid=7");
     g_assert_true(net_find("net0")->peer && !net_find("net0")->peer->ops->backend);
     card->transmit();
@@ -319,6 +318,36 @@ static void test_fresh(const void *which)
     close_card();
 }
 
+/* Two cards of one guest on a hub, with buffers that overlap: a frame is copied as a whole. */
+static void test_two_cards(void)
+{
+    const uint32_t other = 0xfe100000;
+    uint8_t got[BYTES];
+
+    card = &cards[0];
+    tail = 0;
+    open_port("hubport,id=net0,hubid=8");
+    open_port("hubport,id=net1,hubid=8");
+    make_card(NIC_MAC);
+    test_device(m, &e1000_class, "addr=4,romfile=,netdev=net1,mac=52:54:00:12:34:57");
+    cfg_writel(m, PCI_DEVFN(4, 0), 0x10, other);
+    cfg_writew(m, PCI_DEVFN(4, 0), PCI_COMMAND, 7);
+    writeq(m, 0x12000, TX_BUF + 10);
+    writel(m, other + RDBAL, 0x12000);
+    writel(m, other + RDLEN, 128);
+    writel(m, other + RDT, 7);
+    writel(m, other + RCTL, RCTL_EN | RCTL_BAM);
+    make_frame(frame, BYTES, BROADCAST, 0x0800);
+    dma_write(&m->mem, TX_BUF, frame, BYTES);
+    card->init();
+    card->transmit();
+    g_assert_cmpuint(readl(m, other + RDH), ==, 1);
+    dma_read(&m->mem, TX_BUF + 10, got, BYTES);
+    g_assert_cmpmem(got, BYTES, frame, BYTES);
+    test_machine_free(m);
+    net_close_all();
+}
+
 static void add(const char *name, GTestDataFunc fn)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(cards); i++) {
@@ -333,5 +362,6 @@ int main(int argc, char **argv)
     add("stopped", test_stopped);
     add("replaced", test_replaced);
     add("fresh", test_fresh);
+    g_test_add_func("/nic/two-cards", test_two_cards);
     return g_test_run();
 }

@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/bytes.h"
+
 #include "util/loop.h"
 #include "util/timer.h"
 
@@ -262,6 +264,82 @@ static void test_udp(void)
     Packet p = expect_udp(&wire, port);
     g_assert_cmphex(p.src, ==, ROUTER);
     g_assert_cmpmem(p.data, p.length, "back", 4);
+    stop(&wire);
+    close(server.fd);
+}
+
+/* ---- Fragments ---- */
+
+/* Sends bytes [from, from + length) of the datagram in a frame made by packet_build(). */
+static void send_fragment(Wire *wire, const uint8_t *frame, uint16_t id, size_t from, size_t length,
+                          bool more)
+{
+    enum { IP = 14, HEADER = 20 };
+    g_autofree uint8_t *buf = g_malloc(IP + HEADER + length);
+    uint8_t *ip = buf + IP;
+
+    memcpy(buf, frame, IP + HEADER);
+    memcpy(ip + HEADER, frame + IP + HEADER + from, length);
+    st16_be(ip + 2, (uint16_t)(HEADER + length));
+    st16_be(ip + 4, id);
+    st16_be(ip + 6, (uint16_t)(from / 8 | (more ? 0x2000 : 0)));
+    st16_be(ip + 10, 0);
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < HEADER; i += 2)
+        sum += ld16_be(ip + i);
+    sum = (sum & 0xffff) + (sum >> 16);
+    st16_be(ip + 10, (uint16_t) ~((sum & 0xffff) + (sum >> 16)));
+    net_send_buf(&wire->end, buf, IP + HEADER + length);
+}
+
+/* A datagram of 6 fragments in any order, some of them twice, among others that never end. */
+static void test_fragments(void)
+{
+    enum { BYTES = 4000, PART = 696, PARTS = 6 };
+    static const uint8_t orders[][PARTS + 1] = {
+        {0, 1, 2, 3, 4, 5, 5}, {5, 4, 3, 2, 1, 1, 0}, {3, 5, 3, 0, 4, 1, 2}, {5, 0, 5, 1, 2, 3, 4}};
+    g_autofree uint8_t *frame = g_malloc0(2 * NET_FRAME_MAX), *data = g_malloc(BYTES);
+    uint16_t port = 0;
+    Wire wire;
+    Inbox server = {.fd = host_socket(SOCK_DGRAM, &port), .want = BYTES};
+    Packet p = {.type = ETH_IP,
+                .protocol = PROTO_UDP,
+                .src = GUEST,
+                .dst = ROUTER,
+                .src_port = 4000,
+                .dst_port = port,
+                .data = data,
+                .length = BYTES};
+
+    start(&wire, "");
+    memcpy(p.src_mac, guest_mac, 6);
+    memcpy(p.dst_mac, wire.router_mac, 6);
+    for (unsigned n = 0; n < G_N_ELEMENTS(orders); n++) {
+        for (unsigned i = 0; i < BYTES; i++)
+            data[i] = (uint8_t)(i * 3 / 2 + n);
+        size_t whole = packet_build(frame, &p) - 34;
+        for (unsigned i = 0; i <= PARTS; i++) {
+            size_t from = (size_t)orders[n][i] * PART;
+            send_fragment(&wire, frame, (uint16_t)n, from, MIN(PART, whole - from),
+                          orders[n][i] < PARTS - 1);
+            if (i % 3 == 0) /* another's last one */
+                send_fragment(&wire, frame, (uint16_t)(100 + n), 2 * PART, 100, false);
+        }
+        LoopFd *watch = loop_fd_add(loop_main(), server.fd, LOOP_IN, nothing, NULL);
+        server.got = 0;
+        wire_wait(inbox_full, &server);
+        loop_fd_remove(watch);
+        g_assert_cmpmem(server.text, server.got, data, BYTES);
+    }
+    /* Longer than any datagram is; of odd parts; more behind the last: lost, and nothing else. */
+    send_fragment(&wire, frame, 200, 65528, 100, false);
+    send_fragment(&wire, frame, 201, 0, 101, true);
+    send_fragment(&wire, frame, 202, 0, 800, true);
+    send_fragment(&wire, frame, 202, 1600, 800, true);
+    send_fragment(&wire, frame, 202, 800, 8, false);
+    for (unsigned id = 0; id < 1000; id++)
+        send_fragment(&wire, frame, (uint16_t)(1000 + id), 8 * id, 64, id & 1);
+    learn_router(&wire);
     stop(&wire);
     close(server.fd);
 }
@@ -626,6 +704,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/tftp", test_tftp);
     g_test_add_func("/net-user/dns", test_dns);
     g_test_add_func("/net-user/udp", test_udp);
+    g_test_add_func("/net-user/fragments", test_fragments);
     g_test_add_func("/net-user/icmp", test_icmp);
     g_test_add_func("/net-user/ipv6", test_ipv6);
     g_test_add_func("/net-user/tcp-out", test_tcp_out);
@@ -635,6 +714,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/restrict", test_restrict);
     g_test_add_func("/net-user/hostile", test_hostile);
     add_guestfwd_tests();
+    add_ip6_tests();
     int result = g_test_run();
     loop_unlock(loop_main());
     return result;

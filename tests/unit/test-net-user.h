@@ -52,5 +52,6 @@ uint16_t forwarded_port(NetEnd *end, const char *before);
 
 /* Tests by file. */
 void add_guestfwd_tests(void);
+void add_ip6_tests(void);
 
 #endif
