@@ -355,6 +355,7 @@ struct Cpu {
     unsigned watch_count;
     int watch_met; /* index, or -1 */
     bool debugged; /* single instructions */
+    bool one_insn; /* the same for logs */
 };
 
 /* ---- For handlers ---- */
