@@ -146,10 +146,6 @@ void blocks_add(Cpu *cpu, Block *block);
 void code_mark(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
 /* Room for one instruction that is not kept (code in device memory). */
 Block *blocks_scratch(Cpu *cpu);
-/* A block is known by its linear address until the TLB drops the page. */
-void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global);
-void jumps_flush(Cpu *cpu, bool global);
-void jumps_flush_page(Cpu *cpu, uint64_t linear);
 /* Serves ATTENTION_MAIL and ATTENTION_LOGGED. */
 void code_read_mail(Cpu *cpu);
 /* A logged page is about to be written without marks: false if it cannot be noted. */
@@ -178,6 +174,21 @@ void mmu_fini(Cpu *cpu);
 void mmu_memory_changed(Cpu *cpu);
 /* Flushes if what translations depend on has changed since they were made; chooses the table. */
 void mmu_mode_changed(Cpu *cpu);
+
+/* ---- space.c ---- */
+void spaces_init(Cpu *cpu);
+void spaces_fini(Cpu *cpu);
+/* Looks into the translations of a PCID, as they were; mmu_mode_changed() is to follow. */
+void space_select(Cpu *cpu, uint16_t pcid);
+/* A block is known by its linear address until the TLB drops the page. */
+void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global);
+/* The blocks are about to go. */
+void spaces_forget_blocks(Cpu *cpu);
+/* A translation was filled from a page larger than 4 KiB. */
+void space_note_large(Cpu *cpu, uint64_t linear, unsigned size_bits);
+/* Calls fn for each translation, of all PCIDs, through which stores go without a call. */
+void spaces_for_writable(Cpu *cpu, void (*fn)(TlbEntry *entry, const TlbInfo *info, void *opaque),
+                         void *opaque);
 
 /* ---- exclusive.c: cpu_new() and cpu_free(); cpu_run() and its end; ATTENTION_STALL ---- */
 void exclusive_join(Cpu *cpu);

@@ -34,8 +34,6 @@ struct BlockCache {
     size_t used;
     Block *hash[HASH_SIZE];
     CodePage *pages[PAGE_HASH_SIZE];
-    JumpEntry jumps[JUMP_ENTRIES];
-    TlbFills jump_fills[2];
     uint64_t scratch[(sizeof(Block) + 3 * sizeof(Op)) / 8];
 };
 
@@ -196,47 +194,10 @@ void cpu_blocks_flush(Cpu *cpu)
     memset(cache->hash, 0, sizeof(cache->hash));
     memset(cache->pages, 0, sizeof(cache->pages));
     cache->used = 0;
-    cpu->link_from = NULL;
-    jumps_flush(cpu, true);
+    spaces_forget_blocks(cpu);
 }
 
-/* ---- By linear address ---- */
-
-void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global)
-{
-    unsigned slot = jump_slot(pc);
-    TlbFills *fills = &cpu->blocks->jump_fills[global];
-    cpu->jumps[slot] = (JumpEntry){pc, block};
-    if (fills->count < TLB_FILLS)
-        fills->slot[fills->count] = (uint16_t)slot;
-    fills->count++;
-}
-
-static void jumps_clear(JumpEntry *entries, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        entries[i] = (JumpEntry){0, &block_none};
-}
-
-void jumps_flush(Cpu *cpu, bool global)
-{
-    TlbFills *fills = cpu->blocks->jump_fills;
-    if (global || fills[0].count > TLB_FILLS) {
-        jumps_clear(cpu->jumps, JUMP_ENTRIES);
-        fills[1].count = 0;
-    } else {
-        for (unsigned i = 0; i < fills[0].count; i++)
-            jumps_clear(&cpu->jumps[fills[0].slot[i]], 1);
-    }
-    fills[0].count = 0;
-}
-
-void jumps_flush_page(Cpu *cpu, uint64_t linear)
-{
-    jumps_clear(&cpu->jumps[jump_page(linear)], JUMP_PER_PAGE);
-    /* An instruction may reach into the page from the one before. */
-    jumps_clear(&cpu->jumps[jump_page(linear - 0x1000)], JUMP_PER_PAGE);
-}
+/* ---- Chains ---- */
 
 const Op *block_chain(Cpu *cpu, const Op *op, uint64_t rip)
 {
@@ -413,8 +374,6 @@ void blocks_new(Cpu *cpu)
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cpu->blocks->arena == MAP_FAILED)
         g_error("cannot map %u bytes for decoded code", ARENA_SIZE);
-    cpu->jumps = cpu->blocks->jumps;
-    jumps_clear(cpu->jumps, JUMP_ENTRIES);
     cpu->mail = g_new0(struct CodeMail, 1);
     g_mutex_init(&cpu->mail->lock);
     g_mutex_lock(&cpus_lock);

@@ -65,8 +65,9 @@ static void registers_changed(Cpu *cpu)
 {
     bool protected = cpu->cr0 & CR0_PE;
     cpu->cpl = !protected ? 0 : in_vm86(cpu) ? 3 : attr_dpl(cpu->seg[SEG_SS].attr);
-    cpu_mode_changed(cpu);
     cpu_tlb_flush(cpu, true);
+    control_select_space(cpu);
+    cpu_mode_changed(cpu);
 }
 
 void cpu_reset(Cpu *cpu, bool init)

@@ -16,7 +16,8 @@
  * other bits of RFLAGS are in `cpu->eflags`.
  *
  * Files: run.c (loop, requests), decode.c (blocks), bind_*.c (which handler for which instruction),
- * op_*.c (handlers), mmu.c (TLB), walk.c, exclusive.c (LOCK where the host has none), seg.c,
+ * op_*.c (handlers), mmu.c (TLB), walk.c, space.c (what
+ * stays of both over a change of CR3), exclusive.c (LOCK where the host has none), seg.c,
  * stack.c, transfer.c, return.c, task.c, exception.c, interrupt.c, syscall.c (protection),
  * control.c, msr.c, system.c, port.c, smm.c (the system's instructions), context.c (reset,
  * CpuState), rescue.c (for KVM), fpu*.c (x87, MMX, SSE, AVX by the host).
@@ -172,6 +173,17 @@ typedef struct TlbFills {
     uint16_t slot[TLB_FILLS];
 } TlbFills;
 
+/* What is known of an address space's translations (space.c). */
+typedef struct Translations {
+    TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
+    TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
+    TlbFills fills[2];        /* not global, global */
+    uint64_t large_pages[16]; /* a hash of 2 MiB areas from which larger pages were filled */
+    bool huge_pages;          /* 1 GiB pages were filled */
+} Translations;
+typedef struct Space Space;
+enum { SPACES = 8 }; /* that are kept; a PCID each */
+
 /* ---- Decoded code ---- */
 
 typedef struct Op Op;
@@ -316,14 +328,12 @@ struct Cpu {
     uint16_t fpu_opcode, fpu_cs, fpu_ds;
     uint64_t fpu_ip, fpu_dp;
 
-    TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
-    TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
-    uint8_t table;     /* TLB_*: the table in force, even while every access is to be checked */
-    TlbFills fills[2]; /* not global, global */
+    Space *space, *spaces[SPACES]; /* the one in force; all of them, the first always there */
+    Translations *t;               /* of the one in force */
+    uint64_t space_changes;
+    uint8_t table; /* TLB_*: the table in force, even while every access is to be checked */
     bool watching, checks_alignment; /* every access is looked at */
     uint64_t paging_key;             /* the paging bits that the tables were filled under */
-    uint64_t large_pages[16];        /* a hash of 2 MiB areas from which larger pages were filled */
-    bool huge_pages;                 /* 1 GiB pages were filled */
     struct RamWindow *windows;       /* mmu.c's own: host addresses of page tables */
 
     /* Outside. */
@@ -345,6 +355,7 @@ struct Cpu {
     unsigned watch_count;
     int watch_met; /* index, or -1 */
     bool debugged; /* single instructions */
+    bool one_insn; /* the same for logs */
 };
 
 /* ---- For handlers ---- */
@@ -522,8 +533,16 @@ void cpu_exclusive_end(Cpu *cpu);
 /* ---- mmu.c ---- */
 /* Translates with the rights of `user` or supervisor; sets accessed and dirty bits.  Faults. */
 uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, bool user);
-void cpu_tlb_flush(Cpu *cpu, bool global); /* global: global pages, too */
+
+/* ---- space.c ---- */
+/* The CPU's translations of its PCID, without global ones; or, global, all of all PCIDs. */
+void cpu_tlb_flush(Cpu *cpu, bool global);
+/* Of all PCIDs, without global ones. */
+void cpu_tlb_flush_local(Cpu *cpu);
+/* A page's of the PCID in force, and global ones of it. */
 void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
+/* A PCID's, without global ones; of one page, if linear is not NULL. */
+void cpu_tlb_flush_pcid(Cpu *cpu, uint16_t pcid, const uint64_t *linear);
 
 /* ---- watch.c ---- */
 /* An access that a debugger's watchpoint may wait for. */

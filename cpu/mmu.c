@@ -26,81 +26,7 @@ static inline unsigned slot_of(uint64_t linear)
     return linear >> 12 & (TLB_ENTRIES - 1);
 }
 
-/* ---- Flushing ---- */
-
-static void entry_clear(Cpu *cpu, unsigned table, unsigned slot)
-{
-    TlbEntry *entry = &cpu->tables[table][slot];
-    entry->read = entry->write = entry->exec = TLB_NONE;
-    cpu->infos[table][slot].page = TLB_NONE;
-}
-
-static void clear_all(Cpu *cpu)
-{
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            entry_clear(cpu, table, slot);
-    cpu->fills[0].count = cpu->fills[1].count = 0;
-}
-
-static void clear_filled(Cpu *cpu, TlbFills *fills)
-{
-    for (unsigned i = 0; i < fills->count; i++)
-        entry_clear(cpu, fills->slot[i] / TLB_ENTRIES, fills->slot[i] % TLB_ENTRIES);
-    fills->count = 0;
-}
-
-void cpu_tlb_flush(Cpu *cpu, bool global)
-{
-    if (cpu->fills[0].count > TLB_FILLS || (global && cpu->fills[1].count > TLB_FILLS)) {
-        clear_all(cpu);
-    } else {
-        clear_filled(cpu, &cpu->fills[0]);
-        if (global)
-            clear_filled(cpu, &cpu->fills[1]);
-    }
-    if (global) {
-        memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
-        cpu->huge_pages = false;
-    }
-    jumps_flush(cpu, global);
-}
-
-static inline unsigned area_of(uint64_t linear)
-{
-    return (linear >> 21 ^ linear >> 31) & 1023;
-}
-
-static void note_large(Cpu *cpu, uint64_t linear, unsigned size_bits)
-{
-    cpu->huge_pages |= size_bits == 30;
-    for (unsigned i = 0; i < (size_bits == 22 ? 2 : 1); i++) {
-        unsigned area = area_of(linear ^ (uint64_t)i << 21);
-        cpu->large_pages[area / 64] |= 1ull << area % 64;
-    }
-}
-
-void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear)
-{
-    unsigned area = area_of(linear);
-    /* Pieces of a large page may be anywhere in the tables. */
-    if (cpu->huge_pages) {
-        cpu_tlb_flush(cpu, true);
-        return;
-    }
-    if (cpu->large_pages[area / 64] >> area % 64 & 1) {
-        for (unsigned table = 0; table < TLB_TABLES; table++)
-            for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-                if (cpu->infos[table][slot].large &&
-                    !((cpu->infos[table][slot].page ^ linear) & ~0x3fffffull))
-                    entry_clear(cpu, table, slot);
-        jumps_flush(cpu, true);
-    }
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        if (cpu->infos[table][slot_of(linear)].page == (linear & PAGE_MASK))
-            entry_clear(cpu, table, slot_of(linear));
-    jumps_flush_page(cpu, linear);
-}
+/* ---- Modes ---- */
 
 void mmu_memory_changed(Cpu *cpu)
 {
@@ -136,20 +62,21 @@ void mmu_mode_changed(Cpu *cpu)
     cpu->watching = watches_data(cpu);
     cpu->checks_alignment =
         cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->eflags & EFL_AC) && (cpu->cr0 & CR0_PE);
-    cpu->tlb = cpu->watching || cpu->checks_alignment ? never : cpu->tables[cpu->table];
+    cpu->tlb = cpu->watching || cpu->checks_alignment ? never : cpu->t->tables[cpu->table];
 }
 
 void mmu_init(Cpu *cpu)
 {
     for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
         never[slot].read = never[slot].write = never[slot].exec = TLB_NONE;
-    clear_all(cpu);
+    spaces_init(cpu);
     walk_init(cpu);
 }
 
 void mmu_fini(Cpu *cpu)
 {
     walk_fini(cpu);
+    spaces_fini(cpu);
 }
 
 /* ---- Filling ---- */
@@ -193,9 +120,9 @@ static bool plain_write(const TlbInfo *info)
 static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *walk)
 {
     unsigned slot = slot_of(linear);
-    TlbInfo *info = &cpu->infos[table][slot];
-    TlbEntry *entry = &cpu->tables[table][slot];
-    TlbFills *fills = &cpu->fills[walk->global];
+    TlbInfo *info = &cpu->t->infos[table][slot];
+    TlbEntry *entry = &cpu->t->tables[table][slot];
+    TlbFills *fills = &cpu->t->fills[walk->global];
     *info = (TlbInfo){.page = linear & PAGE_MASK,
                       .physical = walk->physical,
                       .rights = rights_of(cpu, table, walk),
@@ -206,7 +133,7 @@ static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *w
         fills->slot[fills->count] = (uint16_t)(table * TLB_ENTRIES + slot);
     fills->count++;
     if (info->large)
-        note_large(cpu, linear, walk->size_bits);
+        space_note_large(cpu, linear, walk->size_bits);
     bool readable = info->ram && (info->rights & RIGHT_READ);
     bool executable = info->ram && (info->rights & RIGHT_EXEC);
     entry->read = readable ? info->page : TLB_NONE;
@@ -225,7 +152,7 @@ static G_GNUC_NORETURN void page_fault(Cpu *cpu, const Op *op, uint64_t linear, 
 /* The page of linear with the right for access; faults. */
 static TlbInfo *lookup(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, Access access)
 {
-    TlbInfo *info = &cpu->infos[table][slot_of(linear)];
+    TlbInfo *info = &cpu->t->infos[table][slot_of(linear)];
     if (info->page == (linear & PAGE_MASK) && (info->rights & 1 << access))
         return info;
     Walk walk;
@@ -332,7 +259,7 @@ static void written(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, un
         open = code_open_logged(cpu, info->ram, info->offset);
     }
     if (open && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
-        cpu->tables[table][slot_of(linear)].write = info->page;
+        cpu->t->tables[table][slot_of(linear)].write = info->page;
 }
 
 static void write_part(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, const void *buf,
@@ -499,38 +426,47 @@ uint8_t *mmu_fetch(Cpu *cpu, uint64_t linear, TlbInfo *info)
     return info->ram ? host_of(info, linear) : NULL;
 }
 
+/* What mmu_close_page() looks for. */
+typedef struct Closing {
+    uintptr_t host;
+    bool any;
+} Closing;
+
+static void close_page(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    Closing *closing = opaque;
+    if (entry->write + entry->delta != closing->host)
+        return;
+    entry->write = TLB_NONE;
+    closing->any = true;
+}
+
 bool mmu_close_page(Cpu *cpu, const RamBlock *ram, uint64_t offset)
 {
-    bool any = false;
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
-            TlbEntry *entry = &cpu->tables[table][slot];
-            if (entry->write == TLB_NONE ||
-                entry->write + entry->delta != (uintptr_t)ram->host + offset)
-                continue;
-            entry->write = TLB_NONE;
-            any = true;
-        }
-    return any;
+    Closing closing = {.host = (uintptr_t)ram->host + offset};
+    spaces_for_writable(cpu, close_page, &closing);
+    return closing.any;
+}
+
+static void close_logged(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    if (info->logged)
+        entry->write = TLB_NONE;
 }
 
 void mmu_close_logged(Cpu *cpu)
 {
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            if (cpu->infos[table][slot].logged)
-                cpu->tables[table][slot].write = TLB_NONE;
+    spaces_for_writable(cpu, close_logged, NULL);
+}
+
+static void close_any(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    entry->write = TLB_NONE;
+    if (ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+        ram_code_written(info->ram, info->offset >> RAM_PAGE_BITS, UINT64_MAX);
 }
 
 void mmu_close_all(Cpu *cpu)
 {
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
-            const TlbInfo *info = &cpu->infos[table][slot];
-            if (cpu->tables[table][slot].write == TLB_NONE)
-                continue;
-            cpu->tables[table][slot].write = TLB_NONE;
-            if (ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
-                ram_code_written(info->ram, info->offset >> RAM_PAGE_BITS, UINT64_MAX);
-        }
+    spaces_for_writable(cpu, close_any, NULL);
 }

@@ -284,6 +284,8 @@ G_GNUC_NORETURN void cpu_shutdown(Cpu *cpu, const Op *op);
 /* ---- control.c ---- */
 /* Loads CR3, PAE's pointers included (false: reserved bits are set in those, nothing changed). */
 bool control_load_cr3(Cpu *cpu, uint64_t value);
+/* Goes over to the translations of the PCID that CR3 and CR4 name. */
+void control_select_space(Cpu *cpu);
 /* What RSM and state loads need: bits of CR0 and CR4 that the processor takes. */
 bool control_valid(const Cpu *cpu, uint64_t cr0, uint64_t cr4);
 

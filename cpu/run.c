@@ -83,7 +83,8 @@ void cpu_mode_changed(Cpu *cpu)
     mode |= cpu->eflags & EFL_VM ? MODE_VM86 : 0;
     mode |= cpu->cpl == 3 ? MODE_USER : 0;
     mode |= cpu->efer & EFER_LMA ? MODE_LONG : 0;
-    if ((cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue || cpu->debugged)
+    if ((cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue || cpu->debugged ||
+        cpu->one_insn)
         mode |= MODE_SLOW;
     cpu->mode = mode;
     mmu_mode_changed(cpu);

@@ -107,6 +107,7 @@ static void enter(Cpu *cpu)
     cpu->interrupt_shadow = SHADOW_NONE;
     cpu->debug_pending = 0;
     cpu->smm = true;
+    control_select_space(cpu);
     cpu_mode_changed(cpu);
 }
 

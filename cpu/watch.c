@@ -36,3 +36,9 @@ void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access)
             cpu->watch_met = (int)i;
     }
 }
+
+void cpu_set_one_insn(Cpu *cpu, bool one)
+{
+    cpu->one_insn = one;
+    cpu_mode_changed(cpu);
+}

@@ -23,6 +23,7 @@
 typedef struct Soft {
     GArray *cpuid; /* of CpuidEntry, for APIC id 0 */
     uint64_t tsc_hz;
+    bool one_insn; /* a block has one instruction */
     /* The host's TSC less all pauses.  It stands while the machine is paused, and so do the
      * guest's: what is pulled then may be pushed at any time later.  Changed with all CPUs
      * stopped. */
@@ -220,6 +221,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
         return false;
     }
     soft->tsc_hz = measure_tsc();
+    soft->one_insn = config->one_insn;
     soft->paused = true; /* machines begin so, at 0 ticks */
     machine->engine = soft;
     machine->hooks.msi_send = lapic_deliver_msi;
@@ -275,6 +277,7 @@ static bool soft_cpu_init(Vcpu *vcpu, GError **error)
         return false;
     /* A power-on reset asks for the APIC. */
     Cpu *cpu = cpu_new(vcpu, &machine->mem, NULL, &machine->io, &bus, leaves, count);
+    cpu_set_one_insn(cpu, soft->one_insn);
     loop_lock(machine->loop);
     own->cpu = cpu;
     loop_unlock(machine->loop);

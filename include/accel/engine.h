@@ -37,6 +37,7 @@ typedef struct DebugState {
 typedef struct EngineConfig {
     const char *cpu_model; /* -cpu text: "qemu64,+avx,-x2apic"; NULL: the default */
     const Options *accel;  /* properties of -accel, or NULL */
+    bool one_insn;         /* one instruction at a time, for logs */
 } EngineConfig;
 
 typedef struct CpuEngine {

@@ -29,7 +29,9 @@ typedef struct CpuBus {
     bool (*apic_msr)(Vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
     /* INIT arrived: reset the local APIC. May be NULL. */
     void (*apic_init)(Vcpu *vcpu);
-    /* The guest's TSC now (the engine offsets the host's), and setting it. */
+    /* The guest's TSC now (the engine offsets the host's), and setting it.  Between two states that
+     * are read and set in one pause of the machine it stands, so that the second need not be told
+     * from the first. */
     uint64_t (*read_tsc)(Vcpu *vcpu);
     void (*write_tsc)(Vcpu *vcpu, uint64_t value);
     /* In cpu_rescue(): before the first instruction that uses the FPU or MSRs.  The engine calls
@@ -99,6 +101,9 @@ typedef struct CpuWatch {
 /* Watchpoints instead of those before; the first CPU_WATCHES_MAX.  single: cpu_run() with a budget
  * of 1 runs one instruction and not the rest of its block.  CPU not running, or own thread. */
 void cpu_set_watches(Cpu *cpu, const CpuWatch *watches, unsigned count, bool single);
+/* Blocks of one instruction each: so that -d exec,cpu tells of every one.  CPU not running, or own
+ * thread. */
+void cpu_set_one_insn(Cpu *cpu, bool one);
 /* The watchpoint that was met since the last call, if any. */
 bool cpu_take_watch(Cpu *cpu, CpuWatch *watch);
 /* Instructions executed so far; any thread, approximate. */
