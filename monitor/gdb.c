@@ -321,14 +321,6 @@ static void receive(void *opaque, const uint8_t *buf, size_t length)
     flush(gdb);
 }
 
-/* 64-bit registers, unless an operating system of 32 bits runs: only that is sure to stay. */
-static bool is_wide(Gdb *gdb)
-{
-    enum { CR0_PE = 1, EFER_LMA = 1 << 10 };
-    const CpuState *state = gdb_state(gdb, 0);
-    return !state || state->efer & EFER_LMA || !(state->cr0 & CR0_PE);
-}
-
 static void peer_came(Gdb *gdb)
 {
     gdb->no_ack = gdb->waiting = gdb->physical = false;
@@ -340,7 +332,8 @@ static void peer_came(Gdb *gdb)
     machine_pause(gdb->machine,
                   gdb->machine->status == MACHINE_RUNNING ? MACHINE_PAUSED : gdb->machine->status);
     gdb_forget_states(gdb);
-    gdb->wide = is_wide(gdb);
+    /* Those of the CPU's widest mode, whichever it is in: gdb asks once. */
+    gdb->wide = gdb->machine->hooks.has_long_mode;
     gdb->connected = true;
 }
 
