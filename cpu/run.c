@@ -326,7 +326,7 @@ static CpuRun loop(Cpu *cpu)
             return CPU_RUN_DEBUG;
         if (!serve(cpu, &why))
             return why;
-        if (G_UNLIKELY(cpu->breaks->len) && !cpu->rescue && cpu_at_break(cpu))
+        if (G_UNLIKELY(cpu->breaks->len) && !cpu->rescue && cpu_meets_break(cpu))
             return CPU_RUN_DEBUG;
         bool shadow = cpu->interrupt_shadow;
         if (shadow && cpu->stretch.on && cpu->stretch.started)
@@ -395,6 +395,8 @@ CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)
         cpu->rescue = rescue;
         cpu_mode_changed(cpu);
     }
+    if (rescue)
+        cpu->break_met = 0;
     if (G_UNLIKELY(cpu->debug_changed) && !rescue && !cpu->debugged)
         cpu_debug_changed(cpu);
     CpuRun why = run(cpu);

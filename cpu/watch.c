@@ -41,11 +41,15 @@ static int compare_addresses(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-bool cpu_at_break(const Cpu *cpu)
+bool cpu_meets_break(Cpu *cpu)
 {
     uint64_t pc = cpu_linear_pc(cpu);
-    return cpu->breaks->len &&
-           bsearch(&pc, cpu->breaks->data, cpu->breaks->len, sizeof(uint64_t), compare_addresses);
+    bool again = cpu->break_met == pc + 1;
+    cpu->break_met = 0;
+    if (again || !bsearch(&pc, cpu->breaks->data, cpu->breaks->len, sizeof(pc), compare_addresses))
+        return false;
+    cpu->break_met = pc + 1;
+    return true;
 }
 
 void cpu_debug_changed(Cpu *cpu)
