@@ -197,9 +197,7 @@ static void unrealize(Device *dev)
 
 static void reset(Device *dev)
 {
-    Piix3 *s = (Piix3 *)dev;
-    pci_device_reset(&s->pci);
-    irq_lower(&s->error_irq);
+    pci_device_reset(&((Piix3 *)dev)->pci);
 }
 
 static const StateField fields[] = {
