@@ -28,6 +28,7 @@ enum {
     BLOCK_OWN_STEP = 1 << 0,  /* the handler says itself whether a single-step trap is due */
     BLOCK_LOADS_SS = 1 << 1,  /* no debug trap behind it */
     BLOCK_TRANSFERS = 1 << 2, /* it goes elsewhere, always */
+    BLOCK_BREAK = 1 << 3, /* a debugger's breakpoint may be at its beginning: entered by the loop */
 };
 
 struct Block {
@@ -64,6 +65,7 @@ enum {
     ATTENTION_MEMORY = 1 << 1, /* the memory map or A20 changed */
     ATTENTION_LOGGED = 1 << 2, /* dirty bits were taken: writes are to be marked again */
     ATTENTION_STALL = 1 << 3,  /* exclusive.c: stop between blocks; served by run.c only */
+    ATTENTION_WATCH = 1 << 4,  /* watch.c's: cpu->watch_met is for the debugger */
 };
 
 /* ---- Going from block to block ---- */
@@ -116,7 +118,7 @@ static inline __attribute__((always_inline)) const Op *block_jump(Cpu *cpu, uint
 /* Whether chains may lead to it: what is behind its own page border is looked up each time. */
 static inline bool block_may_link(const Block *block)
 {
-    return !block->host[1];
+    return !block->host[1] && !(block->flags & BLOCK_BREAK);
 }
 
 /* Ends a handler: a direct transfer to rip, whose chain is op->data. */
@@ -142,6 +144,12 @@ Block *blocks_find(Cpu *cpu, uintptr_t host, uint32_t mode, uint64_t pc);
 Block *blocks_reserve(Cpu *cpu);
 /* Adds the block that has been decoded into the room. */
 void blocks_add(Cpu *cpu, Block *block);
+/* Where blocks are split from now on: offsets in pages, a bit each. */
+enum { PAGE_OFFSET_WORDS = 4096 / 64 };
+void blocks_split(Cpu *cpu, const uint64_t offsets[PAGE_OFFSET_WORDS]);
+bool blocks_split_at(const Cpu *cpu, unsigned offset);
+/* Makes op, which runs, the last of its block. */
+void block_end_behind(Cpu *cpu, const Op *op);
 /* Before bytes are decoded: [offset, offset + length) of a page of RAM. */
 void code_mark(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
 /* Room for one instruction that is not kept (code in device memory). */

@@ -34,6 +34,7 @@ struct BlockCache {
     size_t used;
     Block *hash[HASH_SIZE];
     CodePage *pages[PAGE_HASH_SIZE];
+    uint64_t split[PAGE_OFFSET_WORDS];
     uint64_t scratch[(sizeof(Block) + 3 * sizeof(Op)) / 8];
 };
 
@@ -186,6 +187,55 @@ static void page_drop(Cpu *cpu, uintptr_t host, uint64_t lines)
         else
             link = &block->page_next[half];
     }
+}
+
+/* ---- For a debugger ---- */
+
+bool blocks_split_at(const Cpu *cpu, unsigned offset)
+{
+    return cpu->blocks->split[offset / 64] >> offset % 64 & 1;
+}
+
+/* Whether a bit of first to last is set. */
+static bool any_offset(const uint64_t *offsets, unsigned first, unsigned last)
+{
+    while (first <= last && first < 64 * PAGE_OFFSET_WORDS) {
+        uint64_t word = offsets[first / 64] >> first % 64;
+        if (word)
+            return first + (unsigned)__builtin_ctzll(word) <= last;
+        first = (first | 63) + 1;
+    }
+    return false;
+}
+
+static void split_page(Cpu *cpu, const CodePage *page, const uint64_t *changed)
+{
+    Block *next;
+    for (Block *block = page->blocks; block; block = next) {
+        unsigned half = half_of(block, page->host), start = block->host[0] & 0xfff;
+        next = block->page_next[half];
+        if (!half && block->mode != MODE_DEAD && any_offset(changed, start, start + block->length))
+            block_kill(cpu, block);
+    }
+}
+
+void blocks_split(Cpu *cpu, const uint64_t offsets[PAGE_OFFSET_WORDS])
+{
+    struct BlockCache *cache = cpu->blocks;
+    uint64_t changed[PAGE_OFFSET_WORDS];
+    for (unsigned i = 0; i < PAGE_OFFSET_WORDS; i++)
+        changed[i] = cache->split[i] ^ offsets[i];
+    memcpy(cache->split, offsets, sizeof(cache->split));
+    for (unsigned i = 0; i < PAGE_HASH_SIZE; i++)
+        for (const CodePage *page = cache->pages[i]; page; page = page->next)
+            split_page(cpu, page, changed);
+}
+
+void block_end_behind(Cpu *cpu, const Op *op)
+{
+    while (op->offset)
+        op--;
+    block_kill(cpu, (Block *)((uintptr_t)op - offsetof(Block, ops)));
 }
 
 void cpu_blocks_flush(Cpu *cpu)

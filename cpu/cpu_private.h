@@ -163,6 +163,7 @@ typedef struct TlbInfo {
     RamBlock *ram;     /* NULL: MMIO */
     uint64_t offset;   /* of the page in ram */
     uint8_t rights;    /* 1 << Access, for accesses whose translation is complete */
+    uint8_t watched;   /* 1 << Access, for which a debugger's watchpoint is on the page */
     bool readonly, logged, large, global;
 } TlbInfo;
 
@@ -271,6 +272,7 @@ struct Cpu {
     uint8_t interrupt_shadow; /* SHADOW_*: until after the next instruction */
     uint8_t fp_ready;         /* FP_READY_*: which FP instructions may run without a look */
     uint8_t fp_live;          /* FP_LIVE_*: what of the guest's FP state is in the host's CPU */
+    bool ferr, ignne;         /* FERR# as it was told last; IGNNE# while it is up */
     uintptr_t stack_floor;    /* blocks do not chain below: a handler was not tail-called */
     struct JumpEntry *jumps;  /* blocks by linear address (block.h) */
     uint64_t link_target;
@@ -353,9 +355,13 @@ struct Cpu {
     /* watch.c's own: a debugger outside the guest. */
     CpuWatch watches[CPU_WATCHES_MAX];
     unsigned watch_count;
-    int watch_met; /* index, or -1 */
-    bool debugged; /* single instructions */
-    bool one_insn; /* the same for logs */
+    int watch_met;      /* index, or -1 */
+    bool debugged;      /* single instructions */
+    bool one_insn;      /* the same for logs */
+    GArray *breaks;     /* of uint64_t, ascending */
+    uint64_t break_met; /* address + 1 of the breakpoint in front of which the CPU stands; or 0 */
+    bool debug_changed; /* since blocks were decoded for what the debugger wants */
+    bool single_ops;    /* no two instructions in an Op */
 };
 
 /* ---- For handlers ---- */
@@ -391,6 +397,9 @@ static inline uint64_t op_address(const Cpu *cpu, const Op *op)
 /* Leaves the handler for good with an exception.  rip becomes the Op's address. */
 G_GNUC_NORETURN void cpu_fault(Cpu *cpu, const Op *op, unsigned vector);
 G_GNUC_NORETURN void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error);
+
+/* Leaves the handler for good, stopped in front of the Op until an interrupt comes. */
+G_GNUC_NORETURN void cpu_freeze(Cpu *cpu, const Op *op);
 
 /*
  * Memory.  cpu_linear() adds the segment's base and checks limit, type and canonical form for an
@@ -545,8 +554,16 @@ void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
 void cpu_tlb_flush_pcid(Cpu *cpu, uint16_t pcid, const uint64_t *linear);
 
 /* ---- watch.c ---- */
-/* An access that a debugger's watchpoint may wait for. */
-void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
+/* An access that a debugger's watchpoint may wait for: one that does is the last of its block. */
+void cpu_debugger_looks(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
+/* 1 << Access, for which there is a watchpoint on the page. */
+uint8_t cpu_watched_accesses(const Cpu *cpu, uint64_t page);
+/* Whether a breakpoint is at the next instruction; not twice without an instruction between. */
+bool cpu_meets_break(Cpu *cpu);
+/* Takes back what the instruction that has just faulted met. */
+void cpu_drop_watch(Cpu *cpu);
+/* Before blocks run, after debug_changed. */
+void cpu_debug_changed(Cpu *cpu);
 
 /* ---- system.c ---- */
 /* The family of the guest's processor, by CPUID. */

@@ -404,7 +404,7 @@ static bool decode_one(Cpu *cpu, Block *block, Op *op, const uint8_t *bytes, Zya
 }
 
 /* The Op behind the last instruction, and what can be said only now. */
-static void finish(Block *block, bool leave)
+static void finish(const Cpu *cpu, Block *block, bool leave)
 {
     Op *last = &block->ops[block->count];
     *last = (Op){.fn = leave ? op_leave : op_continue,
@@ -412,8 +412,10 @@ static void finish(Block *block, bool leave)
                  .offset = block->length,
                  .base = SLOT_ZERO,
                  .index = SLOT_ZERO};
+    if (blocks_split_at(cpu, block->host[0] & 0xfff))
+        block->flags |= BLOCK_BREAK;
     for (unsigned i = 0; i < block->count; i++)
-        control_finish(&block->ops[i], block->count - 1 - i);
+        control_finish(&block->ops[i], block->count - 1 - i, !cpu->single_ops);
 }
 
 /* Code bytes and where they are. */
@@ -463,7 +465,7 @@ static Block *decode_single(Cpu *cpu, const Fetch *fetch)
     bool ends = decode_one(cpu, block, block->ops, bytes, status, &zydis, operands);
     block->mode = cpu->mode;
     block->host[0] = (uintptr_t)fetch->host;
-    finish(block, ends || !keep);
+    finish(cpu, block, ends || !keep);
     if (!keep)
         return block;
     block->lines[0] = ram_line_mask(offset, room);
@@ -487,6 +489,8 @@ static Block *decode_block(Cpu *cpu, const Fetch *fetch)
     block->host[0] = (uintptr_t)fetch->host;
     block->mode = cpu->mode;
     while (!ends && block->count < limit && offset < 0x1000) {
+        if (block->count && blocks_split_at(cpu, offset))
+            break;
         ZydisDecodedInstruction zydis;
         ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
         uint8_t bytes[INSN_MAX];
@@ -503,7 +507,7 @@ static Block *decode_block(Cpu *cpu, const Fetch *fetch)
         offset = (unsigned)(fetch->pc & 0xfff) + block->length;
     }
     block->lines[0] = ram_line_mask(fetch->pc, marked - (unsigned)(fetch->pc & 0xfff));
-    finish(block, ends || (cpu->mode & MODE_SLOW));
+    finish(cpu, block, ends || (cpu->mode & MODE_SLOW));
     blocks_add(cpu, block);
     return block;
 }
@@ -545,7 +549,7 @@ static const Block *find_at(Cpu *cpu, uint64_t pc)
     if (!block)
         block = decode_block(cpu, &fetch);
     /* Reading the bytes may have dropped the translation; then the block runs once. */
-    if (block->mode == cpu->mode && fetch.page.ram)
+    if (block->mode == cpu->mode && fetch.page.ram && !(block->flags & BLOCK_BREAK))
         jumps_add(cpu, pc, block, fetch.page.global);
     return block;
 }

@@ -3,8 +3,8 @@
  * The software TLB and the slow paths of memory accesses: misses, page crossings, device memory,
  * pages with decoded code or dirty logging, data breakpoints and alignment checks.
  *
- * While every access has to be looked at (breakpoints, #AC), cpu->tlb is a table that never hits;
- * the real one is cpu->table.
+ * While every access has to be looked at (data breakpoints, #AC), cpu->tlb is a table that never
+ * hits; the real one is cpu->table.
  */
 #include "block.h"
 
@@ -42,7 +42,7 @@ static bool watches_data(const Cpu *cpu)
     for (unsigned i = 0; i < 4; i++)
         if ((cpu->dr[7] >> 2 * i & 3) && (cpu->dr[7] >> (16 + 4 * i) & 1))
             return true;
-    return cpu->watch_count;
+    return false;
 }
 
 void mmu_mode_changed(Cpu *cpu)
@@ -114,7 +114,7 @@ static uint8_t rights_of(const Cpu *cpu, unsigned table, const Walk *walk)
 static bool plain_write(const TlbInfo *info)
 {
     return (info->rights & RIGHT_WRITE) && info->ram && !info->readonly && !info->logged &&
-           !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS);
+           !info->watched && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS);
 }
 
 static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *walk)
@@ -126,6 +126,7 @@ static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *w
     *info = (TlbInfo){.page = linear & PAGE_MASK,
                       .physical = walk->physical,
                       .rights = rights_of(cpu, table, walk),
+                      .watched = cpu_watched_accesses(cpu, linear & PAGE_MASK),
                       .large = walk->size_bits > 12,
                       .global = walk->global};
     find_memory(cpu, info);
@@ -134,7 +135,7 @@ static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *w
     fills->count++;
     if (info->large)
         space_note_large(cpu, linear, walk->size_bits);
-    bool readable = info->ram && (info->rights & RIGHT_READ);
+    bool readable = info->ram && (info->rights & RIGHT_READ & ~info->watched);
     bool executable = info->ram && (info->rights & RIGHT_EXEC);
     entry->read = readable ? info->page : TLB_NONE;
     entry->exec = executable ? info->page : TLB_NONE;
@@ -188,8 +189,6 @@ static void watch(Cpu *cpu, uint64_t linear, unsigned size, Access access)
         if (linear < start + length && start < linear + size)
             cpu->debug_pending |= 1u << i;
     }
-    if (cpu->watch_count)
-        cpu_debugger_looks(cpu, linear, size, access);
 }
 
 /* What an access has to be aligned to for #AC (SDM vol. 3, table 6-7): m80, FPU environments and
@@ -214,12 +213,14 @@ static unsigned alignment_of(unsigned size)
 static inline void check_access(Cpu *cpu, const Op *op, uint64_t linear, unsigned size,
                                 Access access)
 {
-    if (G_LIKELY(cpu->tlb != never))
-        return;
-    if (cpu->checks_alignment && (linear & (alignment_of(size) - 1)))
-        cpu_fault_code(cpu, op, EXC_AC, 0);
-    if (cpu->watching)
-        watch(cpu, linear, size, access);
+    if (G_UNLIKELY(cpu->tlb == never)) {
+        if (cpu->checks_alignment && (linear & (alignment_of(size) - 1)))
+            cpu_fault_code(cpu, op, EXC_AC, 0);
+        if (cpu->watching)
+            watch(cpu, linear, size, access);
+    }
+    if (G_UNLIKELY(cpu->watch_count))
+        cpu_debugger_looks(cpu, op, linear, size, access);
 }
 
 /* ---- Accesses inside a page ---- */
@@ -258,7 +259,7 @@ static void written(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, un
         ram_mark_bits(info->ram, offset, length);
         open = code_open_logged(cpu, info->ram, info->offset);
     }
-    if (open && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+    if (open && !info->watched && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
         cpu->t->tables[table][slot_of(linear)].write = info->page;
 }
 
@@ -375,11 +376,11 @@ void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Acce
     probe(cpu, op, cpu->table, linear, size, access);
     if (crosses(linear, size) || cpu->watching)
         return NULL;
-    check_access(cpu, op, linear, size, access);
     linear = normalise(cpu, op, linear);
     TlbInfo *info = lookup(cpu, op, cpu->table, linear, access);
-    if (!info->ram)
-        return NULL;
+    if (!info->ram || info->watched)
+        return NULL; /* who is told so comes back with the accesses */
+    check_access(cpu, op, linear, size, access);
     if (access == ACCESS_WRITE) {
         if (info->readonly || ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
             return NULL;
@@ -399,6 +400,8 @@ void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
         return (void *)(linear + entry->delta);
     check_access(cpu, op, linear, size, ACCESS_WRITE);
     probe(cpu, op, cpu->table, linear, size, ACCESS_WRITE);
+    if (G_UNLIKELY(cpu->watch_count))
+        cpu_debugger_looks(cpu, op, linear, size, ACCESS_READ);
     if (crosses(linear, size))
         return NULL;
     linear = normalise(cpu, op, linear);

@@ -272,7 +272,7 @@ static inline SizeTag size_tag(unsigned bits, const Op *op)
 
 /* What can be done once a block's Ops are all known: fuses with the Op behind; rest: how many
  * instructions of the block come after it. */
-void control_finish(Op *op, unsigned rest);
+void control_finish(Op *op, unsigned rest, bool fuse);
 /* X(..., S) for all sizes. */
 #define ALL_SIZES(X, ...)                                                                          \
     X(__VA_ARGS__, 8) X(__VA_ARGS__, 8h) X(__VA_ARGS__, 16) X(__VA_ARGS__, 32) X(__VA_ARGS__, 64)

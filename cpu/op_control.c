@@ -298,14 +298,14 @@ bool bind_control(Cpu *cpu, const Insn *insn, Op *op)
     }
 }
 
-void control_finish(Op *op, unsigned rest)
+void control_finish(Op *op, unsigned rest, bool fuse)
 {
     if (op->fn == jcc_any || op->fn == loop || op->fn == jcxz)
         op->extra = rest;
     for (unsigned i = 0; i < 16; i++)
         if (op->fn == jcc_flat[i])
             op->extra = rest;
-    if (!rest || op[1].fn != jcc_flat[op[1].reg & 15])
+    if (!fuse || !rest || op[1].fn != jcc_flat[op[1].reg & 15])
         return;
     OpFn *fused = fused_handler(op, op[1].reg);
     if (fused)

@@ -20,14 +20,17 @@ enum {
 
 /* ---- Faults ---- */
 
-static G_GNUC_NORETURN void leave_with_fault(Cpu *cpu, const Op *op)
+/* What longjmp() carries. */
+enum { EXIT_FAULT = 1, EXIT_FROZEN = 2 };
+
+static G_GNUC_NORETURN void leave(Cpu *cpu, const Op *op, int how)
 {
     if (op) {
         uint64_t rip = op_rip(cpu, op);
         cpu->rip = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (uint32_t)rip;
     }
     cpu_exclusive_end(cpu);
-    longjmp(cpu->fault_exit, 1);
+    longjmp(cpu->fault_exit, how);
 }
 
 void cpu_fault(Cpu *cpu, const Op *op, unsigned vector)
@@ -35,7 +38,7 @@ void cpu_fault(Cpu *cpu, const Op *op, unsigned vector)
     cpu->fault.vector = (uint8_t)vector;
     cpu->fault.has_error = false;
     cpu->fault.error = 0;
-    leave_with_fault(cpu, op);
+    leave(cpu, op, EXIT_FAULT);
 }
 
 void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error)
@@ -43,7 +46,13 @@ void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error)
     cpu->fault.vector = (uint8_t)vector;
     cpu->fault.has_error = true;
     cpu->fault.error = error;
-    leave_with_fault(cpu, op);
+    leave(cpu, op, EXIT_FAULT);
+}
+
+void cpu_freeze(Cpu *cpu, const Op *op)
+{
+    cpu->halted = true;
+    leave(cpu, op, EXIT_FROZEN);
 }
 
 /* ---- Mode and flags ---- */
@@ -334,8 +343,12 @@ static CpuRun loop(Cpu *cpu)
 {
     CpuRun why;
     while (cpu->budget > 0) {
+        if (G_UNLIKELY(cpu->watch_met >= 0))
+            return CPU_RUN_DEBUG;
         if (!serve(cpu, &why))
             return why;
+        if (G_UNLIKELY(cpu->breaks->len) && !cpu->rescue && cpu_meets_break(cpu))
+            return CPU_RUN_DEBUG;
         bool shadow = cpu->interrupt_shadow, behind_ss = cpu->hold_debug;
         if (shadow && cpu->stretch.on && cpu->stretch.started)
             return CPU_RUN_BUDGET;
@@ -372,6 +385,7 @@ static void caught(Cpu *cpu)
         cpu->budget_start -= cpu->budget;
         cpu->budget = 0;
     }
+    cpu_drop_watch(cpu);
     /* block_find() may have been on its way with another mode. */
     if (cpu->mode & MODE_SLOW)
         cpu_mode_changed(cpu);
@@ -379,9 +393,10 @@ static void caught(Cpu *cpu)
 
 static CpuRun run(Cpu *cpu)
 {
-    if (setjmp(cpu->fault_exit)) {
+    int how = setjmp(cpu->fault_exit);
+    if (how) {
         caught(cpu);
-        if (!cpu_deliver_fault(cpu))
+        if (how == EXIT_FAULT && !cpu_deliver_fault(cpu))
             return CPU_RUN_TRIPLE;
     }
     CpuRun why = loop(cpu);
@@ -402,6 +417,10 @@ CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)
         cpu->rescue = rescue;
         cpu_mode_changed(cpu);
     }
+    if (rescue)
+        cpu->break_met = 0;
+    if (G_UNLIKELY(cpu->debug_changed) && !rescue && !cpu->debugged)
+        cpu_debug_changed(cpu);
     exclusive_enter(cpu);
     CpuRun why = run(cpu);
     fpu_leave(cpu);
@@ -454,6 +473,7 @@ Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io,
     cpu->bus = *bus;
     cpu->cpuid = g_array_new(FALSE, FALSE, sizeof(CpuidEntry));
     g_array_append_vals(cpu->cpuid, leaves, leaf_count);
+    cpu->breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     cpu->delivering = cpu->watch_met = -1;
     read_features(cpu);
     blocks_new(cpu);
@@ -481,6 +501,7 @@ void cpu_free(Cpu *cpu)
     decode_fini(cpu);
     mmu_fini(cpu);
     blocks_free(cpu);
+    g_array_free(cpu->breaks, TRUE);
     g_array_free(cpu->cpuid, TRUE);
     free(cpu);
 }

@@ -725,63 +725,6 @@ static void test_needs_cpu(void)
     test_machine_free(m);
 }
 
-/* A processor without x2APIC and TSC deadline has no such registers. */
-static void test_features(Fixture *f, gconstpointer data)
-{
-    uint64_t value;
-    lapic_set_features(f->apic[0], false, false);
-    g_assert_false(wrmsr(f, 0, MSR_BASE, 0xfee00d00));
-    g_assert_cmphex(rdmsr(f, 0, MSR_BASE), ==, 0xfee00900);
-    g_assert_false(lapic_msr_read(f->apic[0], X2 + 2, &value));
-    g_assert_false(lapic_msr_read(f->apic[0], MSR_DEADLINE, &value));
-    g_assert_false(wrmsr(f, 0, MSR_DEADLINE, 1));
-    set(f, LVT_TIMER, DEADLINE | 0x42);
-    g_assert_cmphex(get(f, LVT_TIMER), ==, 0x42);
-    lapic_set_features(f->apic[1], true, false);
-    g_assert_true(wrmsr(f, 1, MSR_BASE, 0xfee00c00));
-    g_assert_false(wrmsr(f, 1, X2 + LVT_TIMER / 16, 1ull << 32));
-    g_assert_false(wrmsr(f, 1, MSR_DEADLINE, 1));
-}
-
-/* Each processor has its page where it put it, and nobody else's. */
-static void test_move(Fixture *f, gconstpointer data)
-{
-    enum { ELSEWHERE = 0xfe000000, IN_RAM = 0x80000 };
-    set(f, LDR, 0x11000000);
-    writel(f->m, IN_RAM + LDR, 0x12345678);
-    g_assert_true(wrmsr(f, 0, MSR_BASE, ELSEWHERE | 0x900));
-    g_assert_cmphex(rdmsr(f, 0, MSR_BASE), ==, ELSEWHERE | 0x900);
-    g_assert_cmphex(readl(f->m, ELSEWHERE + LDR), ==, 0x11000000);
-    g_assert_cmphex(get(f, VERSION), ==, 0);
-    on(f, 1);
-    g_assert_cmphex(get(f, VERSION), ==, 0x50014);
-    g_assert_cmphex(readl(f->m, ELSEWHERE + VERSION), ==, 0);
-    writel(f->m, ELSEWHERE + LDR, 0);
-    on(f, 0);
-    g_assert_cmphex(readl(f->m, ELSEWHERE + LDR), ==, 0x11000000);
-    on(f, 1);
-    g_assert_true(wrmsr(f, 1, MSR_BASE, ELSEWHERE | 0x800));
-    g_assert_cmphex(readl(f->m, ELSEWHERE + ID), ==, 1 << 24);
-    /* Over RAM, which comes back. */
-    on(f, 0);
-    g_assert_true(wrmsr(f, 0, MSR_BASE, IN_RAM | 0x900));
-    g_assert_cmphex(readl(f->m, IN_RAM + LDR), ==, 0x11000000);
-    test_device_state(f->apic[0]);
-    g_assert_true(wrmsr(f, 0, MSR_BASE, LAPIC_BASE | 0x900));
-    g_assert_cmphex(readl(f->m, IN_RAM + LDR), ==, 0x12345678);
-    g_assert_cmphex(get(f, LDR), ==, 0x11000000);
-    on(f, 1);
-    g_assert_cmphex(readl(f->m, ELSEWHERE + ID), ==, 1 << 24);
-    on(f, 2);
-    g_assert_cmphex(get(f, ID), ==, 2 << 24);
-    for (unsigned n = 0; n < CPUS; n++)
-        device_reset(f->apic[n]);
-    on(f, 1);
-    g_assert_cmphex(get(f, ID), ==, 1 << 24);
-    on(f, 0);
-    g_assert_cmphex(get(f, ID), ==, 0);
-}
-
 /* What waits already: a message to it would be lost. */
 static void test_waits(Fixture *f, gconstpointer data)
 {
@@ -817,8 +760,6 @@ int main(int argc, char **argv)
     ADD("init", NULL, test_init);
     ADD("hostile", NULL, test_hostile);
     ADD("state", NULL, test_state);
-    ADD("features", NULL, test_features);
-    ADD("move", NULL, test_move);
     ADD("waits", NULL, test_waits);
     g_test_add_func("/lapic/needs-cpu", test_needs_cpu);
     return g_test_run();

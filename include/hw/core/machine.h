@@ -72,7 +72,8 @@ typedef struct EngineHooks {
     void (*pic_intr)(Machine *machine, bool level);
     void (*nmi)(Machine *machine);
     void (*smi)(Machine *machine);
-    bool has_smm; /* the engine looks at Machine.smm */
+    bool has_smm;       /* the engine looks at Machine.smm */
+    bool has_long_mode; /* its CPUs' CPUID says so */
     void (*a20_changed)(Machine *machine, bool enabled);
     /* Brings the engine's own dirty log of a RAM region into the RamBlock's bitmaps. */
     void (*dirty_sync)(Machine *machine, Region *region);
@@ -114,6 +115,10 @@ struct Machine {
     /* Reads the vector of the highest pending 8259 interrupt and acknowledges it; set by the board.
      * Called by engines with the main lock held. */
     int (*pic_ack)(Machine *machine);
+    /* The level of the processor's FERR#: an x87 error waits.  Returns that of IGNNE#.  Set by the
+     * ISA bridge, NULL: nothing is connected; main lock. */
+    bool (*ferr)(Machine *machine, bool level);
+    void *coprocessor; /* that one's own */
     /* Boot order from now on, letters as -boot's; set by the board, NULL: it has none. */
     bool (*boot_set)(Machine *machine, const char *order, GError **error);
     /* EOI broadcast of a level interrupt from a local APIC; set by the IOAPIC. Main lock taken. */
