@@ -223,7 +223,7 @@ BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode,
 uint64_t node_allocated(const BlkNode *node)
 {
     uint64_t bytes = host_file_allocated(node->file);
-    for (unsigned n = 0; node->fmt->other_file; n++) {
+    for (unsigned n = 0; node->fmt->sums_files; n++) {
         BlkFile *file = node->fmt->other_file(node, n);
         if (!file)
             break;

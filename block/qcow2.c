@@ -568,6 +568,11 @@ static bool qcow2_is_dirty(const BlkNode *node)
     return qcow2(node)->incompatible & INCOMPAT_DIRTY;
 }
 
+static BlkFile *qcow2_other_file(const BlkNode *node, unsigned n)
+{
+    return n ? NULL : qcow2(node)->data_file;
+}
+
 const BlkFormat qcow2_format = {
     .name = "qcow2",
     .node_size = sizeof(Qcow2),
@@ -611,4 +616,5 @@ const BlkFormat qcow2_format = {
     .bitmap_load = qcow2_bitmap_load,
     .bitmap_store = qcow2_bitmap_store,
     .touched = qcow2_touched,
+    .other_file = qcow2_other_file,
 };

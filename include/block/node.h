@@ -196,6 +196,7 @@ struct BlkFormat {
     bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
     /* The image's files besides node->file: number n, NULL past the end.  Optional. */
     BlkFile *(*other_file)(const BlkNode *node, unsigned n);
+    bool sums_files; /* they count in node_allocated(), as other programs count them */
 };
 
 /* How to open. */
@@ -259,7 +260,7 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
                    GError **error);
 /* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
-/* Bytes that all of the image's files take on disk. */
+/* Bytes that the image takes on disk; without an external data file. */
 uint64_t node_allocated(const BlkNode *node);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);

@@ -13,7 +13,7 @@ import zlib
 
 from tap import IMG, SEED, expect, img, main, peer, run
 
-IO = os.path.abspath(sys.argv[3])
+IO, VMRUN = os.path.abspath(sys.argv[3]), os.path.abspath(sys.argv[4])
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -213,6 +213,28 @@ def commit():
     chain()
     expect("Did not find 'xyz'" in img("commit", "-b", "xyz", "top", code=1), "-b xyz")
     expect("does not have a backing file" in img("commit", "base", code=1), "no backing")
+
+
+def locked_data_file():
+    """A drive whose base was written and closed again still has its external data file for itself."""
+    img("create", "-q", "-f", "qcow2", "-o", "data_file=data", "base", "1M")
+    img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    own_io("write -P 5 0 64k", file="top")
+    with subprocess.Popen([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio",
+                           "-drive", "file=top"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as p:
+        p.stdin.write("commit ide0-hd0\n")
+        said = ""
+        while "No active jobs" not in said:
+            p.stdin.write("info block-jobs\n")
+            said = p.stdout.readline()
+            while "No active" not in said and " of " not in said and p.poll() is None:
+                said = p.stdout.readline()
+        out = run(IO, "-f", "raw", "-c", "write 0 512", "data", code=None)
+        reads = run(IO, "-r", "-f", "raw", "-c", "read -P 5 0 64k", "data", code=None)
+        p.communicate("quit\n", timeout=60)
+    expect("'data' is locked" in out and "using it" in out, out)
+    expect("Pattern" not in reads and "read 65536" in reads, reads)
 
 
 def rebase():
@@ -531,4 +553,5 @@ if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
-        (compact, True), (names, False), (progress, False), (matrix, True), (bad_input, False))])
+        (compact, True), (names, False), (progress, False),
+        (locked_data_file, False), (matrix, True), (bad_input, False))])
