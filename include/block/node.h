@@ -118,7 +118,7 @@ typedef struct CreateOption {
 /* What create() is to make. */
 typedef struct CreateSpec {
     uint64_t size;
-    const char *backing, *backing_format; /* NULL: none */
+    const char *backing, *backing_format; /* NULL: none; both or neither */
     const Options *options;               /* -o, checked against the format's table */
 } CreateSpec;
 
@@ -323,7 +323,7 @@ bool node_snapshot_delete(BlkNode *node, const char *name, GError **error);
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 
-/* Writes another backing file's name (NULL: none) and format (NULL: to be guessed) into the image;
+/* Writes another backing file's name (NULL or "": none) and format into the image;
  * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */
 bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
 /* Forgets all that the image holds itself, so that the backing file shows through: commit. */
@@ -358,8 +358,10 @@ int node_set_readonly(BlkNode *node);
  * one is to be abandoned once it is replaced.  NULL: all is as before. (co) */
 BlkNode *node_reopen(BlkNode *node, bool writable, GError **error);
 
-/* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
- * said: spec is completed.  The backing file must open, unless unchecked. (co) */
+/* The error of who names a backing file and not its format.  Returns false. */
+bool fail_backing_format(const char *backing, GError **error);
+/* Makes an image file.  Without size, a backing file's is taken: spec is completed.  A backing
+ * file's format must be said, and the file must open, unless unchecked. (co) */
 bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec *spec,
                   bool has_size, bool unchecked, GError **error);
 

@@ -258,7 +258,7 @@ def rebase():
         equal("top", "right.raw")
         check_ok("top")
     expect("-b is missing" in img("rebase", "top", code=1), "no -b")
-    expect("new backing file 'none'" in img("rebase", "-b", "none", "top", code=1), "-b none")
+    expect("new backing file 'none'" in img("rebase", "-b", "none", "-F", "raw", "top", code=1), "-b none")
     expect("lock" in img("rebase", "-b", "top", "-F", "qcow2", "top", code=1), "itself")
 
 
