@@ -214,7 +214,10 @@ typedef struct NodeMode {
     uint64_t l2_cache, refcount_cache;
     /* An encrypted image's password: the ID of a secret (block/secret.h); NULL: none is given. */
     const char *key_secret;
+    const char *backing_key_secret; /* the same for its backing file */
     bool may_be_locked; /* without it the image opens all the same, but its data is -EACCES: info */
+    /* A raw image is a part of its file: offset and, if not 0, size. */
+    uint64_t raw_offset, raw_size;
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
     const char *backing, *backing_format;
 } NodeMode;
@@ -226,6 +229,7 @@ struct BlkNode {
     BlkNode *backing; /* NULL: none, or no_backing */
     char *name;
     char *backing_name, *backing_format; /* as the image says; NULL: none */
+    char *key_secret, *backing_key_secret; /* what mode has, kept for whoever opens it anew */
     uint64_t size;                       /* what the guest sees, a multiple of 512 */
     unsigned cluster;                    /* bytes; a power of two */
     bool readonly;

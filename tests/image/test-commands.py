@@ -237,6 +237,53 @@ def locked_data_file():
     expect("Pattern" not in reads and "read 65536" in reads, reads)
 
 
+def json_names():
+    """Backing files that are called json:{...}, a raw disk in a part of a file above all."""
+    fill("whole", 3 * MIB, 11)
+    os.mkdir("d")
+    part = '{"driver": "raw", "offset": 65536, "size":1048576, "file":{"driver":"file","filename":"whole"}}'
+    img("create", "-q", "-f", "qcow2", "base.q", "1M")
+    own_io("write -P 9 0 1M", file="base.q")
+    for name, fmt in ((part, "raw"), ('{"driver":"raw","offset":512,"file":{"driver":"file","filename":"whole"}}', "raw"),
+                      ('{"driver":"qcow2","file":{"driver":"file","filename":"base.q"}}', "qcow2"),
+                      ('{"file":{"driver":"file","filename":"b\\u0061se.q"}}', "qcow2")):
+        for maker in (IMG, "qemu-img"):
+            run(maker, "create", "-q", "-f", "qcow2", "-b", "json:" + name, "-F", fmt, "d/top")
+            equal("d/top", "d/top")
+            img("convert", "-O", "raw", "d/top", "o.raw")
+            peer("convert", "-O", "raw", "d/top", "p.raw")
+            run("cmp", "o.raw", "p.raw")
+            os.unlink("d/top")
+    for name, text in (("{", "expected a string"), ("{}", "filename is missing"), ("[]", "expected '{'"),
+                       ('{"driver":"raw"}', "file.filename is missing"), ('{"a":' * 99, "levels"),
+                       ('{"driver":"raw"', "expected ','"), ('{"filename":"x"}y', "expected the end"),
+                       ('{"filename":}', "expected a value"), ('{"filename":"\\ud800"}', "expected a character"),
+                       ('{"filename":"x","zz":1}', "'zz' is unknown"), ('{"driver":"zz","filename":"x"}', "not 'zz'"),
+                       ('{"driver":"raw","offset":-1,"file":{"filename":"whole"}}', "is no number"),
+                       ('{"driver":"raw","offset":7,"file":{"filename":"whole"}}', "multiples of 512"),
+                       ('{"driver":"raw","offset":4194304,"file":{"filename":"whole"}}', "lie outside"),
+                       ('{"driver":"raw","size":9223372036854775296,"file":{"filename":"whole"}}', "lie outside"),
+                       ('{"driver":"qcow2","offset":512,"file":{"filename":"base.q"}}', "for raw images"),
+                       ('{"driver":"nbd"}', "has a path, or a host"),
+                       ('{"driver":"nbd","server":{"type":"unix","path":"none"}}', "cannot connect"),
+                       ('{"driver":"nbd","host":"::1","port":"1","export":"x"}', "cannot connect")):
+        img("create", "-q", "-f", "qcow2", "-u", "-b", "json:" + name, "-F", "raw", "top", "1M")
+        out = img("convert", "-O", "raw", "top", "o.raw", code=1)
+        expect(text in out or "without NBD" in out, f"{name}: {out}")
+    # what vmrun writes into an overlay of a part
+    with open("script", "w") as f:
+        f.write("snapshot_blkdev ide0-hd0 snap\nquit\n")
+    with open("script") as f:
+        subprocess.run([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio", "-drive",
+                        "driver=raw,file=whole,offset=64k,size=1M"], stdin=f, check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+    peer("convert", "-O", "raw", "snap", "p.raw")
+    img("convert", "-O", "raw", "snap", "o.raw")
+    run("cmp", "o.raw", "p.raw")
+    with open("whole", "rb") as f:
+        expect(open("p.raw", "rb").read() == f.read()[65536:65536 + MIB], "not that part")
+
+
 def rebase():
     for program in (IMG, "qemu-img"):
         chain()
@@ -554,4 +601,4 @@ if __name__ == "__main__":
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
         (compact, True), (names, False), (progress, False),
-        (locked_data_file, False), (matrix, True), (bad_input, False))])
+        (locked_data_file, False), (json_names, True), (matrix, True), (bad_input, False))])
