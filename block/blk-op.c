@@ -268,7 +268,8 @@ static BlkNode *open_overlay(Blk *blk, const BlkWork *op, GError **error)
     }
     NodeMode mode = old->mode;
     mode.no_backing = true;
-    mode.backing = mode.backing_format = NULL;
+    mode.backing = mode.backing_format = mode.key_secret = mode.backing_key_secret = NULL;
+    mode.raw_offset = mode.raw_size = 0;
     BlkNode *node = node_open(blk->sched, op->file, format, &mode, error);
     if (node && node->size < old->size) {
         fail(error, "'%s' is smaller than the disk", op->file);

@@ -178,7 +178,7 @@ static void operate(BlkNode *node, uint64_t *random)
         node_compact(node, &progress, NULL);
         break;
     case 2:
-        node_change_backing(node, r & 64 ? NULL : "some name", NULL, NULL);
+        node_change_backing(node, r & 64 ? NULL : "some name", r & 128 ? NULL : "raw", NULL);
         break;
     case 3:
         amend(node, r >> 8);
