@@ -49,6 +49,48 @@ static bool check_options(const BlkFormat *fmt, const Options *options, GError *
     return true;
 }
 
+int preallocate_file(BlkFile *file, uint64_t from, uint64_t end, Preallocation how)
+{
+    int ret = file_truncate(file, end);
+    if (!ret && how == PREALLOC_FALLOC && end > from)
+        ret = file_reserve(file, from, end - from);
+    for (uint64_t at = from; how == PREALLOC_FULL && at < end && !ret; at += ZEROS_BYTES)
+        ret = file_pwrite(file, at, block_zeros, MIN(end - at, ZEROS_BYTES));
+    return ret;
+}
+
+bool read_file_preallocation(const CreateSpec *spec, Preallocation *how, GError **error)
+{
+    unsigned word = PREALLOC_OFF;
+    if (spec->options &&
+        !options_get_enum(spec->options, "preallocation", preallocation_words, &word, error))
+        return false;
+    *how = (Preallocation)word;
+    return word != PREALLOC_METADATA ||
+           fail(error, "preallocation=metadata: such an image has no metadata of its own; there "
+                       "are off, falloc and full");
+}
+
+bool amend_check(const BlkNode *node, const Options *options, const CreateOption *known,
+                 const CreateOption *at_creation, GError **error)
+{
+    const char *key, *value;
+    const char *words[32] = {NULL};
+    for (int i = 0; known[i].name; i++)
+        words[i] = known[i].name;
+    for (unsigned i = 0; options_nth(options, i, &key, &value); i++) {
+        if (g_strv_contains(words, key))
+            continue;
+        for (int j = 0; at_creation[j].name; j++)
+            if (!strcmp(at_creation[j].name, key))
+                return fail(error, "'%s': %s cannot be changed any more", node->name, key);
+        const char *near = nearest_word(key, words);
+        return fail(error, "there is no option '%s' to be amended%s%s%s", key,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return true;
+}
+
 /* Opens the backing file to see that it is one, and how large. */
 static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
                             bool remembers_format, GError **error)

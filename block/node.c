@@ -168,7 +168,7 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
     bool ok = open_backing(node, above, error);
     /* The caller's, and served. */
     node->mode.backing = node->mode.backing_format = node->mode.key_secret = NULL;
-    node->mode.snapshot = NULL;
+    node->mode.snapshot = node->mode.data_name = NULL;
     if (ok)
         return node;
     node_abandon(node);

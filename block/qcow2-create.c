@@ -143,7 +143,6 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
     uint64_t cluster = 1ULL << p->shape.cluster_bits;
     Qcow2 q = {.base = {.name = (char *)(uintptr_t)name, .cluster = (unsigned)cluster},
                .cluster_bits = p->shape.cluster_bits,
-               .data_name = (char *)(uintptr_t)p->shape.data_file,
                .crypt_method = p->shape.luks ? CRYPT_LUKS : CRYPT_NONE,
                .crypt_offset =
                    (1 + p->table_clusters + p->block_clusters + p->l1_clusters) * cluster,
@@ -156,6 +155,7 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
                      .l1_offset = (1 + p->table_clusters + p->block_clusters) * cluster,
                      .rt_offset = cluster,
                      .rt_clusters = (uint32_t)p->table_clusters,
+                     .data_name = p->shape.data_file,
                      .backing_name = spec->backing,
                      .backing_format = spec->backing_format};
     n.incompatible = (p->shape.compression ? INCOMPAT_COMPRESSION : 0) |

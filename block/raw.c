@@ -42,30 +42,15 @@ static const CreateOption raw_create_options[] = {
     {NULL, NULL},
 };
 
-static bool read_preallocation(const CreateSpec *spec, unsigned *how, GError **error)
-{
-    if (spec->options &&
-        !options_get_enum(spec->options, "preallocation", preallocation_words, how, error))
-        return false;
-    return *how != PREALLOC_METADATA ||
-           fail(error, "preallocation=metadata: a raw image has no metadata; there are off, falloc "
-                       "and full");
-}
-
 static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     uint64_t size = align_up(spec->size, 512);
-    unsigned how = PREALLOC_OFF;
-    if (!read_preallocation(spec, &how, error) || !create_begin(file, error))
+    Preallocation how;
+    if (!read_file_preallocation(spec, &how, error) || !create_begin(file, error))
         return false;
-    int ret = file_truncate(file, size);
-    if (ret)
-        return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
-    if (how == PREALLOC_FALLOC)
-        ret = file_reserve(file, 0, size);
-    for (uint64_t at = 0; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
-        ret = file_pwrite(file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
-    return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
+    int ret = preallocate_file(file, 0, size, how);
+    return !ret ||
+           fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
 }
 
 /* ---- Size ---- */
@@ -80,11 +65,7 @@ static bool raw_resize(BlkNode *node, uint64_t size, Preallocation how, GError *
         return fail(error, "'%s': preallocation is for images that grow", node->name);
     if (!node->file->sparse)
         return fail(error, "'%s' is a device: its size is what it is", node->name);
-    int ret = file_truncate(node->file, size);
-    if (!ret && how == PREALLOC_FALLOC)
-        ret = file_reserve(node->file, old, size - old);
-    for (uint64_t at = old; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
-        ret = file_pwrite(node->file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
+    int ret = preallocate_file(node->file, old, size, how);
     if (!ret)
         ret = file_flush(node->file);
     if (!ret) {

@@ -129,11 +129,14 @@ static bool take_pair(Parts *p, const char *key, const char *value, GError **err
                 fail(error, "read-only=on: the command is going to write the image"));
     else if (!strcmp(key, "backing.file.filename") || !strcmp(key, "backing"))
         mode->backing = value;
+    else if (!strcmp(key, "data-file.filename"))
+        mode->data_name = value;
     else if (!strcmp(key, "key-secret") || !strcmp(key, "encrypt.key-secret"))
         mode->key_secret = value;
     else if (!strcmp(key, "backing.driver"))
         mode->backing_format = value;
-    else if (strcmp(key, "backing.file.driver") || strcmp(value, "file"))
+    else if ((strcmp(key, "backing.file.driver") && strcmp(key, "data-file.driver")) ||
+             strcmp(value, "file"))
         return fail(error, "'%s' is unknown or not supported", key);
     return true;
 }

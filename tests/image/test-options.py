@@ -156,7 +156,39 @@ def offload():
         expect((theirs, ours, os.path.exists("y")) == (1, 1, False), f"{argv}: {ours}")
 
 
+def amend_names():
+    """The data file's name can be changed, the backing file's not."""
+    img("create", "-q", "-f", "qcow2", "plain", "1M")
+    img("create", "-q", "-f", "qcow2", "-o", "data_file=data,data_file_raw=on", "q", "1M")
+    run(IO, "-c", "write -P 3 0 1M", "q")
+    for options in ("data_file=data", "data_file_raw=on"):
+        theirs, ours = both("amend", "-o", options, "plain")
+        expect(theirs == ours == 1, f"{options}: {ours}")
+    os.rename("data", "moved")
+    opts = "driver=qcow2,file.filename=q,data-file.driver=file,data-file.filename=moved"
+    img("info", "q", code=1)
+    img("amend", "--image-opts", "-o", "data_file=moved,data_file_raw=off", opts)
+    for program in ("qemu-img", IMG):
+        info = json.loads(run(program, "info", "--output=json", "q"))["format-specific"]["data"]
+        expect((info["data-file"], info["data-file-raw"]) == ("moved", False), str(info))
+    run("qemu-io", "-c", "read -P 3 0 1M", "q")
+    theirs, ours = both("amend", "-o", "data_file_raw=on", "q")
+    expect(theirs == ours == 1, f"data_file_raw=on: {ours}")
+    img("create", "-q", "-f", "qcow2", "-b", "plain", "-F", "qcow2", "top")
+    for options in ("backing_file=q", "backing_fmt=raw", "backing_file=q,backing_fmt=qcow2"):
+        theirs, ours = both("amend", "-o", options, "top")
+        expect(theirs == ours == 1, f"{options}: {ours}")
+        before = open("top", "rb").read()
+        img("amend", "-o", options, "top", code=1)
+        expect(open("top", "rb").read() == before, f"{options}: refused, but changed")
+    expect("'rebase' changes it" in img("amend", "-o", "backing_file=q", "top", code=1), "rebase")
+    theirs, ours = both("amend", "-o", "backing_file=plain,backing_fmt=qcow2", "top")
+    expect(theirs == ours == 0, "the same")
+    expect("must be forced" in img("amend", "-o", "size=4k", "plain", code=1), "size")
+    img("amend", "--force", "-o", "size=4k", "plain")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
-        (rate, False), (json_names, True), (offload, True))])
+        (rate, False), (json_names, True), (offload, True), (amend_names, True))])
