@@ -36,9 +36,12 @@ void create_uuid(uint8_t *uuid)
 static bool check_options(const BlkFormat *fmt, const Options *options, GError **error)
 {
     const char *key, *value;
-    const char *words[32] = {NULL};
+    const char *words[40] = {NULL};
+    int count = 0;
     for (int i = 0; fmt->create_options[i].name; i++)
-        words[i] = fmt->create_options[i].name;
+        words[count++] = fmt->create_options[i].name;
+    for (int i = 0; image_file_options[i].name; i++)
+        words[count++] = image_file_options[i].name;
     for (unsigned i = 0; options && options_nth(options, i, &key, &value); i++) {
         if (g_strv_contains(words, key))
             continue;
@@ -70,6 +73,39 @@ bool read_file_preallocation(const CreateSpec *spec, Preallocation *how, GError 
            fail(error, "preallocation=metadata: such an image has no metadata of its own; there "
                        "are off, falloc and full");
 }
+
+bool refuse_old_encryption(const Options *o, GError **error)
+{
+    bool on = false;
+    return !o || (options_get_bool(o, "encryption", &on, error) &&
+                  (!on || fail(error, "encryption=on: images are made with encrypt.format=luks in "
+                                      "qcow2, or as format luks; the old way is only read")));
+}
+
+/* ---- Options of the file, whatever the format ---- */
+
+const CreateOption image_file_options[] = {
+    {"nocow", "on: the host's file system writes in place, where it would copy (btrfs)"},
+    {"extent_size_hint", "unit in which the host is to take space, where it can (XFS); 0: its own"},
+    {NULL, NULL},
+};
+
+static bool take_file_options(BlkFile *file, const Options *o, GError **error)
+{
+    bool nocow = false;
+    uint64_t unit = 0;
+    if (!o)
+        return true;
+    if (!options_get_bool(o, "nocow", &nocow, error) ||
+        !options_get_size(o, "extent_size_hint", &unit, error))
+        return false;
+    if (unit > UINT32_MAX)
+        return fail(error, "extent_size_hint must be below 4G");
+    host_file_hint(file, nocow, (uint32_t)unit);
+    return true;
+}
+
+/* ---- Options of formats ---- */
 
 bool amend_check(const BlkNode *node, const Options *options, const CreateOption *known,
                  const CreateOption *at_creation, GError **error)
@@ -139,7 +175,7 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         remote ? nbd_open(sched, name, true, error) : host_file_create(sched, name, error);
     if (!file)
         return false;
-    bool ok = fmt->create(file, spec, error);
+    bool ok = take_file_options(file, spec->options, error) && fmt->create(file, spec, error);
     int ret = ok ? file_flush(file) : 0;
     if (ret)
         ok = fail_errno(error, -ret, "cannot write '%s'", name);

@@ -18,6 +18,8 @@ bool create_begin(BlkFile *file, GError **error);
 int preallocate_file(BlkFile *file, uint64_t from, uint64_t end, Preallocation how);
 /* Reads a new image's option preallocation, which is not to be METADATA. */
 bool read_file_preallocation(const CreateSpec *spec, Preallocation *how, GError **error);
+/* encryption=off is no option at all; on is refused.  o: NULL or what create() gets. */
+bool refuse_old_encryption(const Options *o, GError **error);
 /* Every option must be one of those that can be amended; another of those at creation is refused
  * in other words. */
 bool amend_check(const BlkNode *node, const Options *options, const CreateOption *known,

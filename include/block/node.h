@@ -248,6 +248,9 @@ static inline BlkFile *extent_file(const Extent *extent)
     return extent->file ? extent->file : extent->node->file;
 }
 
+/* Options that all formats take when an image is made: about its file. */
+extern const CreateOption image_file_options[];
+
 /* NULL-terminated. */
 extern const BlkFormat *const block_formats[];
 /* NULL with an error that names the nearest right one. */

@@ -188,7 +188,45 @@ def amend_names():
     img("amend", "--force", "-o", "size=4k", "plain")
 
 
+def create_options():
+    """What the peer takes: the same words, and images that it finds right."""
+    peer("create", "-q", "-f", "qcow2", "base", "4M")
+    run(IO, "-c", "write -P 7 0 3M", "base")
+    os.makedirs("bin")
+    os.symlink(IMG, "bin/qemu-img")
+    for fmt, options in (("raw", "nocow=on"), ("qcow2", "nocow=on"), ("qcow2", "encryption=off"),
+                         ("qcow", "encryption=off"), ("vmdk", "toolsversion=10240"), ("vdi", "nocow=off"),
+                         ("vhdx", "nocow=on"), ("raw", "extent_size_hint=1M"), ("vmdk", "nocow=on")):
+        argv = ["create", "-f", fmt, "-o", options, "x", "4M"]
+        theirs, ours = run("qemu-img", *argv), run("bin/qemu-img", *argv)
+        if fmt not in ("vdi", "vhdx"):  # where they tell the options of the file first
+            expect(sorted(theirs.split()) == sorted(ours.split()), f"{fmt} {options}: {theirs}{ours}")
+        peer("info", "-f", fmt, "x")
+    expect("toolsVersion" in open("x", errors="replace").read(), "x is no vmdk")
+    for argv in (["-f", "qcow2", "-o", "encryption=on"], ["-f", "vmdk", "-o", "toolsversion=new"],
+                 ["-f", "raw", "-o", "nocow=maybe"], ["-f", "raw", "-o", "extent_size_hint=5G"],
+                 ["-f", "qcow2", "-o", "preallocation=full", "-b", "base", "-F", "qcow2"]):
+        os.unlink("x")
+        img("create", *argv, "x", "4M", code=1)
+        expect(not os.path.exists("x"), f"{argv}: left a file")
+        img("create", "-q", "x", "1M")
+    for how in ("metadata", "falloc", "full"):
+        for maker in (IMG, "qemu-img"):
+            run(maker, "create", "-q", "-f", "qcow2", "-o", f"extended_l2=on,preallocation={how}",
+                "-b", "base", "-F", "qcow2", "x", "6M")
+            peer("check", "x")
+            img("check", "x")
+            expect((os.stat("x").st_blocks * 512 > 6 * MIB) == (how != "metadata"), f"{how}: space")
+            run(IO, "-c", "read -P 7 0 3M", "-c", "read -P 0 3M 3M", "-c", "write -P 8 10k 4k", "x")
+            run("qemu-io", "-c", "read -P 7 0 10k", "-c", "read -P 8 10k 4k", "-c", "read -P 7 14k 2M",
+                "-c", "write -P 9 4M 100k", "x")
+            run(IO, "-c", "read -P 9 4M 100k", "-c", "read -P 0 4300800 1M", "x")
+            peer("check", "x")
+            expect(stored("qcow2", "x") == 3 * MIB + 100 * KIB, f"{maker} {how}: {stored('qcow2', 'x')}")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
-        (rate, False), (json_names, True), (offload, True), (amend_names, True))])
+        (rate, False), (json_names, True), (offload, True), (amend_names, True),
+        (create_options, True))])
