@@ -241,6 +241,8 @@ static int run_rebase(int argc, char **argv)
         report_error("rebase: give one file name");
         return 1;
     }
+    if (!r.backing && r.unsafe)
+        r.backing = "";
     if (!r.backing) {
         report_error("rebase: -b is missing: the new backing file, or '' for none");
         return 1;

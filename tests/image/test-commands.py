@@ -511,7 +511,7 @@ def bad_input():
     expect("too small" in img("bench", "-s", "2M", "x", code=1), "bench")
     expect("-c takes" in img("bench", "-c", "0", "x", code=1), "bench -c 0")
     expect("only available in write" in img("bench", "--flush-interval=9", "x", code=1), "bench")
-    expect("-i takes" in img("bench", "-i", "magic", "x", code=1), "bench -i")
+    expect("-i: unknown word" in img("bench", "-i", "magic", "x", code=1), "bench -i")
 
 
 if __name__ == "__main__":

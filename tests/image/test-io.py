@@ -106,7 +106,7 @@ def bad_input():
     expect("can't open" in io("none", code=1), "none")
     expect("can't open" in io("-c", "length", ".", code=1), "a directory")
     expect("unknown" in io("-Z", code=1), "-Z")
-    expect("Invalid aio" in io("-i", "x", "q", code=1), "-i")
+    expect("-i: unknown word" in io("-i", "x", "q", code=1), "-i")
     expect("Invalid discard" in io("-d", "x", "q", code=1), "-d")
     expect("one file name" in io("a", "b", code=1), "two files")
     expect("usage: vmrun-io [" in io("--help"), "help")

@@ -225,8 +225,106 @@ def create_options():
             expect(stored("qcow2", "x") == 3 * MIB + 100 * KIB, f"{maker} {how}: {stored('qcow2', 'x')}")
 
 
+def faults_by_options():
+    """Rules of blkdebug in --image-opts and json: the image sees them from the beginning."""
+    img("create", "-q", "-f", "qcow2", "q", "1M")
+    run(IO, "-c", "write -P 1 0 64k", "q")
+    base = "driver=qcow2,file.driver=blkdebug,file.image.filename=q,"
+    rule = base + "file.inject-error.0.event=write_aio,file.inject-error.0.errno=28"
+    for program in ("qemu-io", IO):
+        out = run(program, "-c", "write -P 2 0 4k", "--image-opts", rule, code=1)
+        expect("No space left" in out, f"{program}: {out}")
+        name = ('json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file",'
+                '"filename":"q"},"inject-error":[{"event":"write_aio","once":true}]}}')
+        out = run(program, "-c", "write -P 2 0 4k", "-c", "write -P 1 0 4k", name, code=1)
+        expect("Input/output error" in out and "wrote 4096" in out, f"{program}: {out}")
+        states = (base + "file.set-state.0.event=write_aio,file.set-state.0.new_state=2,"
+                  "file.inject-error.0.event=write_aio,file.inject-error.0.state=2")
+        out = run(program, "-c", "write -P 1 0 4k", "-c", "write -P 1 4k 4k", "--image-opts", states,
+                  code=1)
+        expect("wrote 4096" in out and "Input/output error" in out, f"{program}: {out}")
+    out = run(IO, "-c", "read 0 4k", "--image-opts",
+              base + "file.inject-error.0.event=l2_load", code=1)
+    expect("read failed" in out, out)
+    for options, wrong in (("file.inject-error.0=x", "file.inject-error.NUMBER.KEY"),
+                           ("file.inject-error.0.evnt=x", "no key 'evnt'"),
+                           ("file.inject-error.0.event=x", "event"), ("file.config=none", "none")):
+        out = run(IO, "-c", "read 0 4k", "--image-opts", base + options, code=1)
+        expect(wrong in out, f"{options}: {out}")
+    out = img("info", "--image-opts", "file.filename=q,file.inject-error.0.event=l2_load", code=1)
+    expect("file.driver=blkdebug is missing" in out, out)
+
+
+def breaks():
+    """A request waits at an event, others overtake it, it goes on."""
+    script = ["-c", "break write_aio A", "-c", "aio_write -P 1 0 4k", "-c", "wait_break A",
+              "-c", "write -P 2 512k 4k", "-c", "read -P 0 0 4k", "-c", "resume A", "-c", "aio_flush",
+              "-c", "read -P 1 0 4k", "-c", "break write_aio B", "-c", "remove_break B",
+              "-c", "write -P 3 0 4k"]
+    for program in ("qemu-io", IO):
+        img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "q", "1M")
+        out = run(program, *script, "blkdebug::q")
+        expect(out.count("wrote 4096") == 3 and "failed" not in out, f"{program}: {out}")
+    for line, wrong in (("resume A", "Could not resume request"), ("remove_break A", "Could not remove"),
+                        ("break nothing A", "no event 'nothing'"), ("wait_break A", "No request"),
+                        ("break write_aio", "bad argument count")):
+        out = run(IO, "-c", line, "blkdebug::q", code=1)
+        expect(wrong in out, f"{line}: {out}")
+    expect("not open through blkdebug" in run(IO, "-c", "break write_aio A", "q", code=1), "no filter")
+    # Whoever forgets to resume does not wait for ever at the end.
+    run(IO, "-c", "break write_aio A", "-c", "aio_write -P 9 0 4k", "-c", "wait_break A", "blkdebug::q")
+    run("qemu-io", "-c", "read -P 9 0 4k", "q")
+
+
+def io_letters():
+    img("create", "-q", "-f", "qcow2", "base", "1M")
+    run(IO, "-c", "write -P 7 0 512k", "base")
+    for program in ("qemu-io", IO):
+        img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+        run(program, "-C", "-c", "read -P 7 60k 8k", "-c", "aio_read -P 7 200k 1k", "-c", "aio_flush", "top")
+        top = [e for e in json.loads(peer("map", "--output=json", "top")) if e["depth"] == 0]
+        expect(sum(e["length"] for e in top if e["present"]) == 192 * KIB, f"{program}: {top}")
+        peer("check", "top")
+        for aio in ("io_uring", "threads"):
+            for cache in ("none", "writeback"):
+                run(program, "-i", aio, "-t", cache, "-c", "read -P 7 0 64k", "top")
+        run(program, "-c", "open -C -o driver=qcow2 top", "-c", "read -P 7 400k 4k")
+        run(program, "-c", "reopen -o discard=unmap", "-c", "read -P 7 0 4k", "top")
+    run(IO, "-f", "qcow2", "-c", "reopen -r -o cache.direct=on", "-c", "reopen -o discard=ignore",
+        "-c", "read -P 7 0 4k", "top")
+    expect("unknown" in run(IO, "-c", "reopen -o nothing=1", "top", code=1), "reopen -o nothing")
+    img("bench", "-c", 8, "-d", 2, "-i", "io_uring", "-t", "none", "top")
+    peer("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    theirs, ours = both("rebase", "-u", "top",
+                        prepare=lambda: peer("rebase", "-u", "-b", "base", "-F", "qcow2", "top"))
+    expect(theirs == ours == 0, "rebase -u")
+    expect("backing" not in img("info", "top"), "rebase -u leaves a backing file")
+    theirs, ours = both("rebase", "top")
+    expect(theirs == ours == 1, "rebase without -b")
+
+
+def trace():
+    img("create", "-q", "q", "1M")
+    for argv in (["-T", "block"], ["--trace", "enable=bl*"], ["--trace=block"], ["-T", "events=list"],
+                 ["-T", "block,file=log"]):
+        with open("list", "w") as f:
+            f.write("# a comment\n\nblock\n")
+        out = img(*argv, "convert", "q", "x")
+        log = open("log").read() if "log" in argv[-1] else out
+        expect("x: flush" in log or "q: read" in log or "x: zero" in log, f"{argv}: {log}")
+        out = run(IO, *argv, "-c", "read 0 4k", "q")
+        log = open("log").read() if "log" in argv[-1] else out
+        expect("q: read 0+4096" in log, f"{argv}: {log}")
+    for argv, wrong in ((["-T", "bdrv_*"], "fits nothing"), (["-T"], "lacks its value"),
+                        (["-T", "events=none"], "none"), (["-T", "x=y"], "'x'")):
+        out = img(*argv, *(["info", "q"] if len(argv) > 1 else []), code=1)
+        expect(wrong in out, f"{argv}: {out}")
+    expect("block" in img("-T", "help", code=1), "help")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
         (rate, False), (json_names, True), (offload, True), (amend_names, True),
-        (create_options, True))])
+        (create_options, True), (faults_by_options, True), (breaks, True), (io_letters, True),
+        (trace, False))])
