@@ -46,8 +46,9 @@ static bool check_options(const BlkFormat *fmt, const Options *options, GError *
         if (g_strv_contains(words, key))
             continue;
         const char *near = nearest_word(key, words);
-        return fail(error, "format '%s' has no option '%s'%s%s%s", fmt->name, key,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return fail(error, "Invalid parameter '%s': format '%s' has no option '%s'%s%s%s", key,
+                    fmt->name, key, near ? "; did you mean '" : "", near ? near : "",
+                    near ? "'?" : "");
     }
     return true;
 }
@@ -121,8 +122,8 @@ bool amend_check(const BlkNode *node, const Options *options, const CreateOption
             if (!strcmp(at_creation[j].name, key))
                 return fail(error, "'%s': %s cannot be changed any more", node->name, key);
         const char *near = nearest_word(key, words);
-        return fail(error, "there is no option '%s' to be amended%s%s%s", key,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return fail(error, "Invalid parameter '%s': there is no such option to be amended%s%s%s",
+                    key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     return true;
 }
@@ -161,12 +162,12 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
     if (!check_options(fmt, spec->options, error))
         return false;
     if (spec->backing && !fmt->backing)
-        return fail(error, "format '%s' has no backing files", fmt->name);
+        return fail(error, "%s: Backing file not supported for file format '%s'", name, fmt->name);
     if (spec->backing && (!unchecked || !has_size) &&
         !look_at_backing(sched, name, spec, has_size, fmt->backing_format, error))
         return false;
     if (!spec->backing && !has_size)
-        return fail(error, "the size of '%s' is missing", name);
+        return fail(error, "%s: Image creation needs a size parameter", name);
     if (spec->size > INT64_MAX - 511)
         return fail(error, "an image of %" PRIu64 " bytes is too large", spec->size);
     bool remote = nbd_is_name(name), is_new = !remote && access(host_file_path(name), F_OK);

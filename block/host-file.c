@@ -536,11 +536,11 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     int fd = open_path(path, (mode.writable ? O_RDWR : O_RDONLY) | (mode.direct ? O_DIRECT : 0));
     if (fd < 0) {
         if (errno == EINVAL && mode.direct)
-            fail(error, "cannot open '%s': its file system has no O_DIRECT; use another cache mode",
+            fail(error,
+                 "Could not open '%s': its file system has no O_DIRECT; use another cache mode",
                  path);
         else
-            fail_errno(error, errno, "cannot open '%s'%s", path,
-                       mode.writable ? " for writing" : "");
+            fail_errno(error, errno, "Could not open '%s'", path);
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, mode.writable);
@@ -564,7 +564,7 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error)
     const char *path = host_file_path(name);
     int fd = open_path(path, O_RDWR | O_CREAT);
     if (fd < 0) {
-        fail_errno(error, errno, "cannot create '%s'", path);
+        fail_errno(error, errno, "Could not create '%s'", path);
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, true);

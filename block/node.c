@@ -27,10 +27,10 @@ const BlkFormat *format_find(const char *name, GError **error)
     }
     const char *near = nearest_word(name, names);
     if (near)
-        fail(error, "unknown image format '%s'; did you mean '%s'?", name, near);
+        fail(error, "Unknown file format '%s'; did you mean '%s'?", name, near);
     else {
         g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)names);
-        fail(error, "unknown image format '%s'; there are %s", name, all);
+        fail(error, "Unknown file format '%s'; there are %s", name, all);
     }
     return NULL;
 }

@@ -219,7 +219,7 @@ static int run_bench(int argc, char **argv)
         if (!take_option(&b, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("bench: give one file name");
+        report_error("bench: Expecting one image file name");
         return 1;
     }
     if (!check_options(&b))

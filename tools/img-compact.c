@@ -124,7 +124,7 @@ static int run_compact(int argc, char **argv)
         if (!take_option(&args, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("compact: give one file name");
+        report_error("compact: Expecting one image file name");
         return 1;
     }
     return compact_file(&args, argv[optind]);

@@ -236,5 +236,9 @@ static int run_create(int argc, char **argv)
         }
         has_size = true;
     }
+    if (spec.backing_format && !spec.backing) {
+        report_error("%s: Backing format cannot be used without backing file", argv[optind]);
+        return 1;
+    }
     return create(argv[optind], format, &spec, has_size, unchecked, quiet);
 }

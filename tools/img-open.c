@@ -36,8 +36,11 @@ bool img_parse_cache(const char *option, const char *text, ImgOpen *how)
                                         "directsync", "unsafe", NULL};
     if (!strcmp(text, "off"))
         text = "none";
-    if (!g_strv_contains(words, text))
-        return bad_word(option, text, words);
+    if (!g_strv_contains(words, text)) {
+        g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)words);
+        report_error("Invalid cache option: %s; %s takes one of %s", text, option, all);
+        return false;
+    }
     how->mode.file.direct = !strcmp(text, "none") || !strcmp(text, "directsync");
     how->mode.file.no_flush = !strcmp(text, "unsafe");
     how->writethrough = !strcmp(text, "writethrough") || !strcmp(text, "directsync");
@@ -255,17 +258,14 @@ static BlkNode *open_options(const ImgOpen *how, const char *name, GError **erro
     bool ok = options;
     for (unsigned i = 0; ok && options_nth(options, i, &key, &value); i++)
         ok = take_pair(&p, key, value, error);
-    if (!ok || !settle_driver(&p, error)) {
-        if (options)
-            fail_prefix(error, "'%s'", name);
+    if (!ok || !settle_driver(&p, error))
         return NULL;
-    }
     if (p.file_driver && !strcmp(p.file_driver, "blkdebug"))
         return open_debugged(&p, error);
     return node_open(img_sched(), p.file, p.how.format, &p.how.mode, error);
 }
 
-BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
+static BlkNode *open_named(const ImgOpen *how, const char *name, GError **error)
 {
     ImgOpen tool = *how;
     tool.mode.file.patient = true;
@@ -278,6 +278,19 @@ BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
     if (how->image_opts || g_str_has_prefix(name, "json:"))
         return open_options(&tool, name, error);
     return node_open(img_sched(), name, how->format, &tool.mode, error);
+}
+
+BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
+{
+    GError *reason = NULL;
+    BlkNode *node = open_named(how, name, &reason);
+    if (node)
+        return node;
+    bool told = g_str_has_prefix(reason->message, "Could not open");
+    fail(error, "%s%s%s%s", told ? "" : "Could not open '", told ? "" : name,
+         told ? "" : "': ", reason->message);
+    g_error_free(reason);
+    return NULL;
 }
 
 int img_close(BlkNode *node, int code)
@@ -315,11 +328,10 @@ int img_getopt(const Command *command, int argc, char **argv, const char *letter
     if (letter && (c == ':' || (c == '?' && strchr(letters, optopt))))
         report_error("%s: option '-%c' needs a value", name, optopt);
     else if (letter && c == '?')
-        report_error("%s: option '-%c' is unknown or not supported; see '%s%s%s --help'", name,
-                     optopt, report_program(), *command->name ? " " : "", command->name);
+        report_error("%s: unrecognized option '-%c'; see '%s%s%s --help'", name, optopt,
+                     report_program(), *command->name ? " " : "", command->name);
     else if (c == '?' || c == ':')
-        report_error("%s: option '%s' is unknown, not supported or lacks its value; see '%s%s%s "
-                     "--help'",
+        report_error("%s: unrecognized option '%s', or its value is missing; see '%s%s%s --help'",
                      name, word, report_program(), *command->name ? " " : "", command->name);
     return c == ':' ? '?' : c;
 }

@@ -37,9 +37,9 @@ static int run_command(int argc, char **argv)
     }
     const char *near = nearest_word(argv[0], names);
     if (near)
-        report_error("unknown command '%s'; did you mean '%s'?", argv[0], near);
+        report_error("Command not found: %s; did you mean '%s'?", argv[0], near);
     else
-        report_error("unknown command '%s'; see '%s --help'", argv[0], report_program());
+        report_error("Command not found: %s; see '%s --help'", argv[0], report_program());
     return 1;
 }
 

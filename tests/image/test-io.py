@@ -105,7 +105,7 @@ def bad_input():
         same(line, usage=True)
     expect("can't open" in io("none", code=1), "none")
     expect("can't open" in io("-c", "length", ".", code=1), "a directory")
-    expect("unknown" in io("-Z", code=1), "-Z")
+    expect("unrecognized" in io("-Z", code=1), "-Z")
     expect("-i: unknown word" in io("-i", "x", "q", code=1), "-i")
     expect("Invalid discard" in io("-d", "x", "q", code=1), "-d")
     expect("one file name" in io("a", "b", code=1), "two files")

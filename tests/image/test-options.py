@@ -322,9 +322,61 @@ def trace():
     expect("block" in img("-T", "help", code=1), "help")
 
 
+def error_words():
+    """What scripts look for in the peer's messages stands in ours."""
+    os.makedirs("dir")
+    os.makedirs("bin")
+    os.symlink(IMG, "bin/qemu-img")
+    peer("create", "-q", "-f", "qcow2", "q", "1M")
+    peer("create", "-q", "r", "1M")
+    open("empty", "wb").close()
+    missing = "qemu-img: Could not open 'none': "
+    for argv, words in (
+            (["info", "none"], missing), (["map", "none"], missing), (["check", "none"], missing),
+            (["convert", "none", "x"], missing), (["resize", "none", "1M"], missing),
+            (["commit", "none"], missing), (["compare", "q", "none"], missing),
+            (["info", "none"], "Could not open 'none': No such file or directory"),
+            (["info", "dir"], "Could not open 'dir': "), (["info", "-f", "qcow2", "r"], "Could not open 'r': "),
+            (["info", "-f", "foo", "q"], "Could not open 'q': Unknown "),
+            (["info", "--image-opts", "driver=qcow2,file.filename=none"],
+             "Could not open 'none': No such file or directory"),
+            (["info", "json:{"], "Could not open 'json:{': "), (["info"], "Expecting one image file name"),
+            (["info", "q", "r"], "Expecting one image file name"), (["info", "-Z", "q"], "unrecognized option '-Z'"),
+            (["compare", "q"], "Expecting two image file names"), (["foo"], "Command not found: foo"),
+            (["create", "x"], "x: Image creation needs a size parameter"),
+            (["create", "-f", "foo", "x", "1M"], "Unknown file format 'foo'"),
+            (["create", "-f", "qcow2", "-o", "foo=1", "x", "1M"], "Invalid parameter 'foo'"),
+            (["create", "none/x", "1M"], "Could not create 'none/x': No such file or directory"),
+            (["create", "dir", "1M"], "Could not create 'dir': Is a directory"),
+            (["create", "-b", "q", "-F", "qcow2", "x", "1M"], "x: Backing file not supported for file format 'raw'"),
+            (["create", "-f", "qcow2", "-F", "raw", "x", "1M"],
+             "x: Backing format cannot be used without backing file"),
+            (["convert", "-O", "foo", "q", "x"], "Unknown file format 'foo'"),
+            (["convert", "-t", "foo", "q", "x"], "Invalid cache option: foo"),
+            (["convert", "-n", "-O", "raw", "q", "empty"], "output file is smaller than input file"),
+            (["convert", "-c", "-O", "raw", "q", "x"], "Compression not supported for this file format"),
+            (["convert", "-O", "qcow2", "-o", "foo=1", "q", "x"], "Invalid parameter 'foo'"),
+            (["amend", "q"], "Must specify options (-o)"), (["amend", "-o", "foo=1", "q"], "Invalid parameter 'foo'"),
+            (["rebase", "-b", "none", "-F", "raw", "q"], "Could not open new backing file 'none'"),
+            (["bitmap", "q", "b"], "Need at least one of --add")):
+        texts = [run(program, *argv, code={1, 2}) for program in ("qemu-img", "bin/qemu-img")]
+        expect(words in texts[0], f"{argv}: the peer says {texts[0]}")
+        expect(words in texts[1], f"{argv}: ours says {texts[1]}")
+    for letters, words in (([], 'Failed to get "write" lock'), (["-r"], 'Failed to get shared "write" lock')):
+        for holder, other in ((IO, "qemu-io"), ("qemu-io", IO)):
+            with subprocess.Popen([holder, "-f", "qcow2", "q"], stdin=subprocess.PIPE, text=True,
+                                  stdout=subprocess.PIPE) as p:
+                p.stdin.write("length\n")
+                p.stdin.flush()
+                p.stdout.readline()
+                out = run(other, *letters, "-f", "qcow2", "-c", "length", "q", code=1)
+                p.communicate("quit\n", timeout=60)
+            expect(words in out, f"{other} {letters}: {out}")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
         (rate, False), (json_names, True), (offload, True), (amend_names, True),
         (create_options, True), (faults_by_options, True), (breaks, True), (io_letters, True),
-        (trace, False))])
+        (trace, False), (error_words, True))])
