@@ -336,7 +336,8 @@ bool node_make_empty(BlkNode *node, GError **error);
 /* Changes creation options, node->fmt->amend_options; force: even if something is lost by it. */
 bool node_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
                 GError **error);
-/* Moves clusters down into free room and cuts the file's end off. */
+/* Makes the file smaller, in place: clusters or blocks move down into free room and the end is cut
+ * off; a raw image's zeros become holes. */
 bool node_compact(BlkNode *node, const NodeProgress *progress, GError **error);
 /* What an image that spec describes would take, filled with what source holds (NULL: nothing is
  * known about its contents). */

@@ -357,6 +357,33 @@ def salvage():
     expect(img("convert", "-q", "--salvage", "in.qcow2", "out") == "", "-q speaks")
 
 
+def compact_others():
+    """Blocks in any order, some of zeros: the file shrinks, and both see the same in it."""
+    rng = random.Random(SEED)
+    for fmt, options in (("vdi", "static=off"), ("vpc", "force_size=on"), ("vhdx", "block_size=1M"),
+                         ("raw", "preallocation=full")):
+        peer("create", "-q", "-f", fmt, "-o", options, "c", "24M")
+        blocks = list(range(12))
+        rng.shuffle(blocks)
+        tool = rng.choice((io, own_io))
+        tool(*[f"write -P {b + 1} {b * 2}M 2M" for b in blocks], file="c", fmt=fmt)
+        tool(*[f"write -P 0 {b * 2}M 2M" for b in blocks[:7]], file="c", fmt=fmt)
+        peer("convert", "-f", fmt, "c", "right.raw")
+        before = os.stat("c").st_blocks
+        img("compact", "-f", fmt, "c")
+        expect(os.stat("c").st_blocks < before * 2 / 3, f"{fmt}: {before}, {os.stat('c').st_blocks}")
+        run("qemu-img", "compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+        img("compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+        io("write -P 99 1M 5M", file="c", fmt=fmt)
+        io("write -P 99 1M 5M", file="right.raw", fmt="raw")
+        own_io("write -P 98 13M 5M", file="c", fmt=fmt)
+        io("write -P 98 13M 5M", file="right.raw", fmt="raw")
+        run("qemu-img", "compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+        if fmt in ("vdi", "vhdx"):
+            peer("check", "-f", fmt, "c")
+            img("check", "-f", fmt, "c")
+
+
 def compact():
     rng = random.Random(SEED)
     for options in ("compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on",
@@ -380,8 +407,13 @@ def compact():
         check_ok("c")
         expect(img("compact", "-q", "c") == "", "-q speaks")
         equal("c", "right.raw")
-    img("create", "-q", "r", "1M")
-    expect("no way to be compacted" in img("compact", "-f", "raw", "r", code=1), "raw")
+    compact_others()
+    img("create", "-q", "-f", "vmdk", "v", "1M")
+    expect("no way to be compacted" in img("compact", "v", code=1), "vmdk")
+    img("create", "-q", "-f", "vpc", "-o", "subformat=fixed", "v", "1M")
+    expect("only dynamic" in img("compact", "-f", "vpc", "v", code=1), "vpc")
+    img("create", "-q", "-f", "vdi", "-o", "static=on", "v", "1M")
+    expect("static image" in img("compact", "v", code=1), "vdi")
     expect("Expecting one image file" in img("compact", code=1), "no file")
 
 
