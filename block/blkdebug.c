@@ -10,6 +10,8 @@
 
 #define RULES_MAX 1024u
 
+static const BlkFileOps debug_ops;
+
 typedef enum { IO_READ, IO_WRITE, IO_ZERO, IO_DISCARD, IO_FLUSH, IO_STATUS } IoType;
 static const char *const io_words[] = {"read",         "write", "write-zeroes", "discard", "flush",
                                        "block-status", NULL};
@@ -49,9 +51,17 @@ typedef struct Rule {
     uint64_t new_state;
 } Rule;
 
+/* A place to wait at, and who waits there; it lives while either is wanted. */
+typedef struct Break {
+    BlkEvent event;
+    char *tag;
+    Coroutine *waiting; /* NULL: nobody has come yet */
+} Break;
+
 typedef struct BlkDebug {
     BlkFile base;
-    GArray *rules; /* of Rule */
+    GArray *rules;     /* of Rule */
+    GPtrArray *breaks; /* of Break */
     uint64_t state;
 } BlkDebug;
 
@@ -77,6 +87,90 @@ static bool rule_hears(const Rule *rule, const BlkDebug *d, BlkEvent event)
     return rule->event == event && (!rule->state || rule->state == d->state);
 }
 
+/* ---- Waiting ---- */
+
+/* Who is no coroutine cannot wait. */
+static void wait_at_break(BlkDebug *d, BlkEvent event)
+{
+    for (unsigned i = 0; co_self() && i < d->breaks->len; i++) {
+        Break *b = d->breaks->pdata[i];
+        if (b->waiting || b->event != event)
+            continue;
+        b->waiting = co_self();
+        co_yield ();
+        return; /* who woke us has freed it */
+    }
+}
+
+static void end_break(BlkDebug *d, unsigned i)
+{
+    Break *b = g_ptr_array_remove_index(d->breaks, i);
+    if (b->waiting)
+        co_wake(b->waiting);
+    g_free(b->tag);
+    g_free(b);
+}
+
+bool blkdebug_break(BlkFile *file, const char *event, const char *tag, GError **error)
+{
+    unsigned n = EVENT_NONE + 1;
+    if (file->ops != &debug_ops)
+        return fail(error, "'%s' is not open through blkdebug", file->name);
+    while (n < EVENT_COUNT && strcmp(event_names[n], event))
+        n++;
+    if (n == EVENT_COUNT)
+        return fail(error, "there is no event '%s'", event);
+    Break *b = g_new(Break, 1);
+    *b = (Break){(BlkEvent)n, g_strdup(tag), NULL};
+    g_ptr_array_add(debug_of(file)->breaks, b);
+    return true;
+}
+
+/* The first break of that tag at which somebody waits, or (any) at which not; -1: none. */
+static int find_break(const BlkFile *file, const char *tag, bool any)
+{
+    if (file->ops != &debug_ops)
+        return -1;
+    const GPtrArray *breaks = debug_of(file)->breaks;
+    for (unsigned i = 0; i < breaks->len; i++) {
+        const Break *b = breaks->pdata[i];
+        if (!strcmp(b->tag, tag) && (any || b->waiting))
+            return (int)i;
+    }
+    return -1;
+}
+
+bool blkdebug_remove_break(BlkFile *file, const char *tag)
+{
+    int i = find_break(file, tag, true);
+    if (i < 0)
+        return false;
+    for (; i >= 0; i = find_break(file, tag, true))
+        end_break(debug_of(file), (unsigned)i);
+    return true;
+}
+
+bool blkdebug_resume(BlkFile *file, const char *tag)
+{
+    int i = find_break(file, tag, false);
+    if (i >= 0)
+        end_break(debug_of(file), (unsigned)i);
+    return i >= 0;
+}
+
+bool blkdebug_is_suspended(const BlkFile *file, const char *tag)
+{
+    return find_break(file, tag, false) >= 0;
+}
+
+void blkdebug_resume_all(BlkFile *file)
+{
+    while (file->ops == &debug_ops && debug_of(file)->breaks->len)
+        end_break(debug_of(file), 0);
+}
+
+/* ---- Events ---- */
+
 /* The state changes only when all rules have been looked at: a rule must not wake the next. */
 static void debug_event(BlkFile *file, BlkEvent event)
 {
@@ -96,6 +190,7 @@ static void debug_event(BlkFile *file, BlkEvent event)
     d->state = state;
     if (file->below)
         file_event(file->below, event);
+    wait_at_break(d, event);
 }
 
 static bool rule_hits(const Rule *rule, unsigned types, uint64_t offset, uint64_t bytes)
@@ -187,6 +282,8 @@ static int debug_reserve(BlkFile *file, uint64_t offset, uint64_t bytes)
 static void debug_close(BlkFile *file)
 {
     BlkDebug *d = debug_of(file);
+    blkdebug_resume_all(file);
+    g_ptr_array_free(d->breaks, TRUE);
     file_close(file->below);
     g_array_free(d->rules, TRUE);
     g_free(file->name);
@@ -356,6 +453,7 @@ BlkFile *blkdebug_open(BlkFile *child, const char *config, GError **error)
 {
     BlkDebug *d = g_new0(BlkDebug, 1);
     d->rules = g_array_new(FALSE, TRUE, sizeof(Rule));
+    d->breaks = g_ptr_array_new();
     d->state = 1;
     d->base = (BlkFile){.ops = &debug_ops,
                         .sched = child->sched,

@@ -34,4 +34,25 @@ int block_map_commit(BlockMap *map, int (*before)(void *opaque), void *opaque, b
 int block_map_scan(BlockMap *map, int (*fn)(uint64_t index, uint64_t entry, void *opaque),
                    void *opaque);
 
+/* How the blocks of a table lie in the file. */
+typedef struct BlockMapCompact {
+    BlockMap *map;
+    BlkFile *file;
+    uint64_t start;      /* no block lies below */
+    uint64_t unit, head; /* bytes that a block takes; those at its begin that are not data */
+    uint64_t align;      /* of a block's place, counted in the file: a power of two */
+    uint64_t zero_entry; /* of a block that reads as zeros and has no place */
+    /* Where the block of an entry lies; false: it has no place. */
+    bool (*place)(void *opaque, uint64_t index, uint64_t entry, uint64_t *at);
+    uint64_t (*entry)(void *opaque, uint64_t at);
+    /* The end of what is no block and lies in the range; 0: nothing does.  Optional. */
+    uint64_t (*blocked)(void *opaque, uint64_t start, uint64_t end);
+    int (*before)(void *opaque); /* as of block_map_commit() */
+    void *opaque;
+} BlockMapCompact;
+/* Drops blocks of zeros, and moves the last ones into gaps; *end: nothing that counts lies behind,
+ * and the file may be cut off there.  Whatever fails, the image stays as it was, or with a part of
+ * the blocks moved.  -EIO also for blocks that overlap.  Nothing else uses the image. (co) */
+int block_map_compact(const BlockMapCompact *c, const NodeProgress *progress, uint64_t *end);
+
 #endif

@@ -36,15 +36,94 @@ void create_uuid(uint8_t *uuid)
 static bool check_options(const BlkFormat *fmt, const Options *options, GError **error)
 {
     const char *key, *value;
-    const char *words[32] = {NULL};
+    const char *words[40] = {NULL};
+    int count = 0;
     for (int i = 0; fmt->create_options[i].name; i++)
-        words[i] = fmt->create_options[i].name;
+        words[count++] = fmt->create_options[i].name;
+    for (int i = 0; image_file_options[i].name; i++)
+        words[count++] = image_file_options[i].name;
     for (unsigned i = 0; options && options_nth(options, i, &key, &value); i++) {
         if (g_strv_contains(words, key))
             continue;
         const char *near = nearest_word(key, words);
-        return fail(error, "format '%s' has no option '%s'%s%s%s", fmt->name, key,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return fail(error, "Invalid parameter '%s': format '%s' has no option '%s'%s%s%s", key,
+                    fmt->name, key, near ? "; did you mean '" : "", near ? near : "",
+                    near ? "'?" : "");
+    }
+    return true;
+}
+
+int preallocate_file(BlkFile *file, uint64_t from, uint64_t end, Preallocation how)
+{
+    int ret = file_truncate(file, end);
+    if (!ret && how == PREALLOC_FALLOC && end > from)
+        ret = file_reserve(file, from, end - from);
+    for (uint64_t at = from; how == PREALLOC_FULL && at < end && !ret; at += ZEROS_BYTES)
+        ret = file_pwrite(file, at, block_zeros, MIN(end - at, ZEROS_BYTES));
+    return ret;
+}
+
+bool read_file_preallocation(const CreateSpec *spec, Preallocation *how, GError **error)
+{
+    unsigned word = PREALLOC_OFF;
+    if (spec->options &&
+        !options_get_enum(spec->options, "preallocation", preallocation_words, &word, error))
+        return false;
+    *how = (Preallocation)word;
+    return word != PREALLOC_METADATA ||
+           fail(error, "preallocation=metadata: such an image has no metadata of its own; there "
+                       "are off, falloc and full");
+}
+
+bool refuse_old_encryption(const Options *o, GError **error)
+{
+    bool on = false;
+    return !o || (options_get_bool(o, "encryption", &on, error) &&
+                  (!on || fail(error, "encryption=on: images are made with encrypt.format=luks in "
+                                      "qcow2, or as format luks; the old way is only read")));
+}
+
+/* ---- Options of the file, whatever the format ---- */
+
+const CreateOption image_file_options[] = {
+    {"nocow", "on: the host's file system writes in place, where it would copy (btrfs)"},
+    {"extent_size_hint", "unit in which the host is to take space, where it can (XFS); 0: its own"},
+    {NULL, NULL},
+};
+
+static bool take_file_options(BlkFile *file, const Options *o, GError **error)
+{
+    bool nocow = false;
+    uint64_t unit = 0;
+    if (!o)
+        return true;
+    if (!options_get_bool(o, "nocow", &nocow, error) ||
+        !options_get_size(o, "extent_size_hint", &unit, error))
+        return false;
+    if (unit > UINT32_MAX)
+        return fail(error, "extent_size_hint must be below 4G");
+    host_file_hint(file, nocow, (uint32_t)unit);
+    return true;
+}
+
+/* ---- Options of formats ---- */
+
+bool amend_check(const BlkNode *node, const Options *options, const CreateOption *known,
+                 const CreateOption *at_creation, GError **error)
+{
+    const char *key, *value;
+    const char *words[32] = {NULL};
+    for (int i = 0; known[i].name; i++)
+        words[i] = known[i].name;
+    for (unsigned i = 0; options_nth(options, i, &key, &value); i++) {
+        if (g_strv_contains(words, key))
+            continue;
+        for (int j = 0; at_creation[j].name; j++)
+            if (!strcmp(at_creation[j].name, key))
+                return fail(error, "'%s': %s cannot be changed any more", node->name, key);
+        const char *near = nearest_word(key, words);
+        return fail(error, "Invalid parameter '%s': there is no such option to be amended%s%s%s",
+                    key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     return true;
 }
@@ -92,14 +171,14 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
     if (!check_options(fmt, spec->options, error))
         return false;
     if (spec->backing && !fmt->backing)
-        return fail(error, "format '%s' has no backing files", fmt->name);
+        return fail(error, "%s: Backing file not supported for file format '%s'", name, fmt->name);
     if (spec->backing && !spec->backing_format)
         return fail_backing_format(spec->backing, error);
     if (spec->backing && (!unchecked || !has_size) &&
         !look_at_backing(sched, name, spec, has_size, fmt->backing_format, error))
         return false;
     if (!spec->backing && !has_size)
-        return fail(error, "the size of '%s' is missing", name);
+        return fail(error, "%s: Image creation needs a size parameter", name);
     if (spec->size > INT64_MAX - 511)
         return fail(error, "an image of %" PRIu64 " bytes is too large", spec->size);
     bool remote = nbd_is_name(name), is_new = !remote && access(host_file_path(name), F_OK);
@@ -108,7 +187,7 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         remote ? nbd_open(sched, name, true, error) : host_file_create(sched, name, error);
     if (!file)
         return false;
-    bool ok = fmt->create(file, spec, error);
+    bool ok = take_file_options(file, spec->options, error) && fmt->create(file, spec, error);
     int ret = ok ? file_flush(file) : 0;
     if (ret)
         ok = fail_errno(error, -ret, "cannot write '%s'", name);

@@ -6,10 +6,12 @@
 #include "block/file.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/bytes.h"
+#include "util/log.h"
 
 #define MEMORY_ALIGN 4096u
 #define BOUNCE_BYTES (1u << 20) /* the most that one bounce buffer takes */
@@ -246,8 +248,16 @@ static bool range_ok(uint64_t offset, uint64_t bytes)
     return bytes <= INT64_MAX && offset <= INT64_MAX - bytes;
 }
 
+/* What is asked of the files that lie at the bottom, a line each. */
+static void trace(const BlkFile *file, const char *what, uint64_t offset, uint64_t bytes)
+{
+    if (!file->below)
+        log_printf(LOG_BLOCK, "%s: %s %" PRIu64 "+%" PRIu64, file->name, what, offset, bytes);
+}
+
 int file_read(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
+    trace(file, "read", offset, bytes);
     if (!range_ok(offset, bytes))
         return -EINVAL;
     if (!bytes)
@@ -278,6 +288,7 @@ int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
         return -EROFS;
     if (!bytes)
         return 0;
+    trace(file, "write", offset, bytes);
     file->size = MAX(file->size, offset + bytes);
     file_event(file, EVENT_PWRITEV);
     int ret = write_aligned(file, offset, buf, bytes);
@@ -290,7 +301,10 @@ int file_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
     if (!file->ops->read_nowait || file->align > 1 || !range_ok(offset, bytes))
         return -EAGAIN;
-    return file->ops->read_nowait(file, offset, buf, bytes);
+    int ret = file->ops->read_nowait(file, offset, buf, bytes);
+    if (!ret)
+        trace(file, "read", offset, bytes);
+    return ret;
 }
 
 int file_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
@@ -298,6 +312,8 @@ int file_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
     if (!file->ops->write_nowait || file->align > 1 || file->readonly || !range_ok(offset, bytes))
         return -EAGAIN;
     int ret = file->ops->write_nowait(file, offset, buf, bytes);
+    if (!ret)
+        trace(file, "write", offset, bytes);
     if (!ret)
         file->size = MAX(file->size, offset + bytes);
     return ret;
@@ -321,6 +337,7 @@ int file_flush(BlkFile *file)
 {
     if (file->readonly)
         return 0;
+    trace(file, "flush", 0, 0);
     file_event(file, EVENT_FLUSH_TO_DISK);
     return file->ops->flush(file);
 }
@@ -353,6 +370,7 @@ int file_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap)
         return -EROFS;
     if (!bytes)
         return 0;
+    trace(file, unmap ? "discard" : "zero", offset, bytes);
     if (file->ops->zero && !((offset | bytes) & (file->align - 1))) {
         file_event(file, EVENT_PWRITEV_ZERO);
         Track track;

@@ -13,6 +13,17 @@ extern const BlkFormat raw_format, qcow_format, qcow2_format, luks_format, vdi_f
 /* Empties a file that is to become an image, once nothing can be wrong with the options any more. A
  * block device keeps its length. (co) */
 bool create_begin(BlkFile *file, GError **error);
+/* Sets a file's length, and the room from `from` to there aside as `how` says, which is not
+ * METADATA. */
+int preallocate_file(BlkFile *file, uint64_t from, uint64_t end, Preallocation how);
+/* Reads a new image's option preallocation, which is not to be METADATA. */
+bool read_file_preallocation(const CreateSpec *spec, Preallocation *how, GError **error);
+/* encryption=off is no option at all; on is refused.  o: NULL or what create() gets. */
+bool refuse_old_encryption(const Options *o, GError **error);
+/* Every option must be one of those that can be amended; another of those at creation is refused
+ * in other words. */
+bool amend_check(const BlkNode *node, const Options *options, const CreateOption *known,
+                 const CreateOption *at_creation, GError **error);
 /* Makes a range read as zeros; the caller has all of the node to itself. (co) */
 int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes);
 /* Makes a file that can be sparse at least `end` bytes long.  Calls with one lock do not overtake

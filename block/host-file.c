@@ -38,6 +38,8 @@ typedef struct HostFile {
     bool in_memory; /* tmpfs: nothing waits, though it does not know RWF_NOWAIT */
     bool no_read_nowait, no_write_nowait; /* the file system does not know RWF_NOWAIT */
     bool no_punch, no_zero_range;
+    bool hint_nocow;
+    uint32_t hint_extent;
     Aio *aio;
     /* The last run of data or of hole that the host told, while nothing is written: it is dear to
      * find out where one ends. */
@@ -334,6 +336,22 @@ static int host_copy_from(BlkFile *file, uint64_t offset, BlkFile *from, uint64_
     return ret;
 }
 
+/* File systems take these marks while a file is empty only. */
+static void apply_hints(const HostFile *h)
+{
+    int flags;
+    struct fsxattr attributes;
+    if (h->hint_nocow && !ioctl(h->fd, FS_IOC_GETFLAGS, &flags)) {
+        flags |= FS_NOCOW_FL;
+        ioctl(h->fd, FS_IOC_SETFLAGS, &flags);
+    }
+    if (h->hint_extent && !ioctl(h->fd, FS_IOC_FSGETXATTR, &attributes)) {
+        attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+        attributes.fsx_extsize = h->hint_extent;
+        ioctl(h->fd, FS_IOC_FSSETXATTR, &attributes);
+    }
+}
+
 static int host_truncate(BlkFile *file, uint64_t size)
 {
     HostFile *h = host(file);
@@ -341,6 +359,8 @@ static int host_truncate(BlkFile *file, uint64_t size)
         return size <= file->size ? 0 : -ENOSPC;
     if (ftruncate(h->fd, (off_t)size))
         return -errno;
+    if (!size)
+        apply_hints(h);
     h->written++;
     return 0;
 }
@@ -419,6 +439,17 @@ bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
     *device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
     *inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
     return true;
+}
+
+void host_file_hint(BlkFile *file, bool nocow, uint32_t extent_bytes)
+{
+    HostFile *h = host_under(file);
+    if (!h || h->device)
+        return;
+    h->hint_nocow = nocow;
+    h->hint_extent = extent_bytes;
+    if (!file->size)
+        apply_hints(h);
 }
 
 uint64_t host_file_allocated(const BlkFile *file)
@@ -515,11 +546,11 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     int fd = open_path(path, (mode.writable ? O_RDWR : O_RDONLY) | (mode.direct ? O_DIRECT : 0));
     if (fd < 0) {
         if (errno == EINVAL && mode.direct)
-            fail(error, "cannot open '%s': its file system has no O_DIRECT; use another cache mode",
+            fail(error,
+                 "Could not open '%s': its file system has no O_DIRECT; use another cache mode",
                  path);
         else
-            fail_errno(error, errno, "cannot open '%s'%s", path,
-                       mode.writable ? " for writing" : "");
+            fail_errno(error, errno, "Could not open '%s'", path);
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, mode.writable);
@@ -543,7 +574,7 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error)
     const char *path = host_file_path(name);
     int fd = open_path(path, O_RDWR | O_CREAT);
     if (fd < 0) {
-        fail_errno(error, errno, "cannot create '%s'", path);
+        fail_errno(error, errno, "Could not create '%s'", path);
         return NULL;
     }
     HostFile *h = host_file_new(sched, path, fd, true);

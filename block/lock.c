@@ -156,8 +156,11 @@ static bool fail_locked(int fd, const char *name, off_t byte, bool writable, GEr
     g_autofree char *who = find_holder(fd, byte);
     bool other_writes = byte < BYTE_DENY;
     if (other_writes)
-        return fail(error, "image '%s' is locked: %s is writing to it", name, who);
-    return fail(error, "image '%s' is locked: %s is using it, so it cannot be opened for writing",
+        return fail(error, "Failed to get %s\"write\" lock: '%s' is locked: %s is writing to it",
+                    writable ? "" : "shared ", name, who);
+    return fail(error,
+                "Failed to get \"write\" lock: '%s' is locked: %s is using it, so it cannot be "
+                "opened for writing",
                 name, who);
 }
 
@@ -180,7 +183,9 @@ bool image_lock(int fd, const char *name, bool writable, bool share, GError **er
     if (!err)
         err = take(fd, BYTE_DENY, deny);
     if (err == EAGAIN || err == EACCES)
-        return fail(error, "image '%s' is locked by a program that shares it with nobody", name);
+        return fail(error,
+                    "Failed to get a lock: '%s' is locked by a program that shares it with nobody",
+                    name);
     if (err) /* the file system has no such locks */
         return true;
     off_t byte = conflict(fd, BYTE_USE, deny);

@@ -79,20 +79,53 @@ static const CreateOption luks_create_options[] = {
     {"ivgen-hash-alg", "hash of essiv (sha256)"},
     {"hash-alg", "sha1, sha224, sha256 (default), sha384, sha512 or ripemd160"},
     {"iter-time", "milliseconds that a try of a password takes (2000)"},
+    {"preallocation", "off, falloc (reserve the space) or full (write it)"},
     {NULL, NULL},
 };
 
 static bool luks_image_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     LuksSpec luks;
-    if (!luks_spec_read(&luks, spec->options, "", error))
+    Preallocation how;
+    if (!luks_spec_read(&luks, spec->options, "", error) ||
+        !read_file_preallocation(spec, &how, error))
         return false;
     if (!create_begin(file, error) || !luks_create(file, 0, &luks, error))
         return false;
     uint64_t end = luks_spec_payload(&luks) + align_up(spec->size, 512);
-    int ret = file_truncate(file, end);
+    int ret = preallocate_file(file, luks_spec_payload(&luks), end, how);
     return !ret ||
            fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, end);
+}
+
+/* What is behind the old end reads as anything, as all of a new image does. */
+static bool luks_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error)
+{
+    uint64_t payload = luks_node(node)->luks->payload, old = node->file->size;
+    if (how == PREALLOC_METADATA)
+        return fail(error, "preallocation=metadata: a LUKS image has no metadata for it");
+    if (!node->file->sparse)
+        return fail(error, "'%s' is a device: its size is what it is", node->name);
+    if (size > INT64_MAX - payload)
+        return fail(error, "an image of %" PRIu64 " bytes is too large", size);
+    int ret = preallocate_file(node->file, old, payload + size, how);
+    if (!ret)
+        ret = file_flush(node->file);
+    if (!ret) {
+        node->size = size;
+        return true;
+    }
+    if (payload + size > old)
+        file_truncate(node->file, old);
+    return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", node->name, size);
+}
+
+static bool luks_node_amend(BlkNode *node, const Options *options, bool force,
+                            const NodeProgress *progress, GError **error)
+{
+    Luks *l = luks_node(node)->luks;
+    return amend_check(node, options, luks_amend_options, luks_create_options, error) &&
+           luks_amend(l, node->file, 0, l->payload, options, "", force, error);
 }
 
 /* All of it is stored: what encrypts to zeros is not known. */
@@ -117,5 +150,8 @@ const BlkFormat luks_format = {
     .map = luks_map,
     .create = luks_image_create,
     .measure = luks_measure,
+    .resize = luks_resize,
+    .amend_options = luks_amend_options,
+    .amend = luks_node_amend,
     .detail = luks_node_detail,
 };

@@ -13,10 +13,7 @@
 #include "util/error.h"
 #include "util/threadpool.h"
 
-#define SLOT_ACTIVE    0x00ac71f3u
-#define SLOT_FREE      0x0000deadu
 #define STRIPES        4000u
-#define MAX_STRIPES    (1u << 16)
 #define MAX_ITERATIONS 100000000u
 #define SLOT_ALIGN     4096u
 #define AT_CIPHER      8
@@ -28,8 +25,6 @@
 #define AT_SALT        132
 #define AT_ITERATIONS  164
 #define AT_UUID        168
-#define AT_SLOTS       208
-#define SLOT_BYTES     48
 
 static const uint8_t magic[6] = {'L', 'U', 'K', 'S', 0xba, 0xbe};
 
@@ -62,18 +57,12 @@ static bool read_mode(Luks *l, const char *name, const char *text, GError **erro
 static bool read_slots(Luks *l, const char *name, const uint8_t *h, uint64_t room, GError **error)
 {
     for (unsigned i = 0; i < LUKS_SLOTS; i++) {
-        const uint8_t *s = h + AT_SLOTS + i * SLOT_BYTES;
         LuksSlot *slot = &l->slots[i];
-        slot->active = ld32_be(s) == SLOT_ACTIVE;
-        slot->iterations = ld32_be(s + 4);
-        memcpy(slot->salt, s + 8, sizeof(slot->salt));
-        slot->offset = ld32_be(s + 40) * 512ULL;
-        slot->stripes = ld32_be(s + 44);
-        if (!slot->active && ld32_be(s) != SLOT_FREE)
+        if (!luks_get_slot(h + LUKS_AT_SLOTS + i * LUKS_SLOT_BYTES, slot))
             return fail(error, "'%s': key slot %u is damaged", name, i);
         if (!slot->active)
             continue;
-        if (!slot->stripes || slot->stripes > MAX_STRIPES || !slot->iterations ||
+        if (!slot->stripes || slot->stripes > LUKS_MAX_STRIPES || !slot->iterations ||
             slot->iterations > MAX_ITERATIONS)
             return fail(error, "'%s': key slot %u has %u stripes and %u iterations", name, i,
                         slot->stripes, slot->iterations);
@@ -130,100 +119,22 @@ static bool read_header(Luks *l, BlkFile *file, uint64_t at, GError **error)
     return read_slots(l, name, h, room, error);
 }
 
-/* ---- Splitting keys (section 2.4) ---- */
-
-/* Replaces each piece as long as a digest by its hash. */
-static void diffuse(const Hash *hash, uint8_t *key, size_t bytes)
-{
-    uint8_t digest[HASH_MAX_BYTES];
-    size_t piece = hash_bytes(hash);
-    for (uint32_t i = 0; i * piece < bytes; i++) {
-        uint8_t number[4];
-        size_t n = MIN(piece, bytes - i * piece);
-        st32_be(number, i);
-        hash_run(hash, number, sizeof(number), key + i * piece, n, digest);
-        memcpy(key + i * piece, digest, n);
-    }
-    wipe(digest, sizeof(digest));
-}
-
-/* The sum of all stripes but the last, into sum. */
-static void fold(const Hash *hash, const uint8_t *stripes, uint32_t count, uint8_t *sum,
-                 size_t bytes)
-{
-    memset(sum, 0, bytes);
-    for (uint32_t s = 0; s + 1 < count; s++) {
-        for (size_t i = 0; i < bytes; i++)
-            sum[i] ^= stripes[s * bytes + i];
-        diffuse(hash, sum, bytes);
-    }
-}
-
 /* ---- Unlocking ---- */
-
-typedef struct Unlock {
-    Luks *l;
-    const LuksSlot *slot;
-    const void *password;
-    size_t password_bytes;
-    uint8_t *stripes; /* as they stand in the file, then plain */
-    size_t bytes;
-    uint8_t key[LUKS_MAX_KEY];
-} Unlock;
-
-/* In a pool thread, as it takes seconds: whether the password opens the slot. */
-static int try_slot(void *opaque)
-{
-    Unlock *u = opaque;
-    const Luks *l = u->l;
-    uint8_t slot_key[LUKS_MAX_KEY], digest[sizeof(l->digest)];
-    hash_pbkdf2(l->hash, u->password, u->password_bytes, u->slot->salt, sizeof(u->slot->salt),
-                u->slot->iterations, slot_key, l->key_bytes);
-    Cipher *cipher = cipher_new(l->mode, l->iv, l->iv_hash, slot_key, l->key_bytes, NULL);
-    wipe(slot_key, sizeof(slot_key));
-    if (!cipher)
-        return -ENOTSUP;
-    cipher_run(cipher, false, 0, u->stripes, u->bytes);
-    cipher_free(cipher);
-    fold(l->hash, u->stripes, u->slot->stripes, u->key, l->key_bytes);
-    const uint8_t *last = u->stripes + (size_t)(u->slot->stripes - 1) * l->key_bytes;
-    for (unsigned i = 0; i < l->key_bytes; i++)
-        u->key[i] ^= last[i];
-    hash_pbkdf2(l->hash, u->key, l->key_bytes, l->salt, sizeof(l->salt), l->digest_iterations,
-                digest, sizeof(digest));
-    return memcmp(digest, l->digest, sizeof(digest)) ? -EACCES : 0;
-}
-
-static int unlock_slot(Unlock *u, BlkFile *file, uint64_t at)
-{
-    u->bytes = align_up((size_t)u->slot->stripes * u->l->key_bytes, CIPHER_SECTOR);
-    u->stripes = g_try_malloc(u->bytes);
-    int ret = u->stripes ? file_pread(file, at + u->slot->offset, u->stripes, u->bytes) : -ENOMEM;
-    if (!ret)
-        ret = co_pool(try_slot, u);
-    if (u->stripes)
-        wipe(u->stripes, u->bytes);
-    g_free(u->stripes);
-    return ret;
-}
 
 static bool unlock(Luks *l, BlkFile *file, uint64_t at, const char *secret, GError **error)
 {
-    Unlock u = {.l = l};
+    size_t bytes;
     if (!cipher_load(error))
         return fail_prefix(error, "'%s'", file->name);
-    u.password = secret_find(secret, &u.password_bytes, error);
-    if (!u.password)
+    const void *password = secret_find(secret, &bytes, error);
+    if (!password)
         return fail_prefix(error, "'%s'", file->name);
     int ret = -EACCES;
-    for (unsigned i = 0; i < LUKS_SLOTS && ret == -EACCES; i++) {
-        u.slot = &l->slots[i];
-        if (u.slot->active)
-            ret = unlock_slot(&u, file, at);
-    }
+    for (unsigned i = 0; i < LUKS_SLOTS && ret == -EACCES; i++)
+        if (l->slots[i].active)
+            ret = luks_slot_open(l, i, file, at, password, bytes, l->key);
     if (!ret)
-        l->cipher = cipher_new(l->mode, l->iv, l->iv_hash, u.key, l->key_bytes, error);
-    wipe(u.key, sizeof(u.key));
+        l->cipher = cipher_new(l->mode, l->iv, l->iv_hash, l->key, l->key_bytes, error);
     if (ret == -EACCES)
         return fail(error, "'%s': the password of secret '%s' opens no key slot", file->name,
                     secret);
@@ -254,6 +165,7 @@ void luks_free(Luks *luks)
 {
     if (luks) {
         cipher_free(luks->cipher);
+        wipe(luks->key, sizeof(luks->key));
         g_free(luks);
     }
 }
@@ -329,12 +241,9 @@ uint64_t luks_spec_payload(const LuksSpec *spec)
 }
 
 typedef struct Making {
-    const LuksSpec *spec;
-    const void *password;
-    size_t password_bytes;
+    Luks shape;
+    LuksSeal slot;
     uint8_t header[LUKS_HEADER_BYTES];
-    uint8_t *slot; /* stripes, encrypted */
-    size_t slot_bytes;
     GError **error;
 } Making;
 
@@ -345,9 +254,8 @@ static char *mode_text(const LuksSpec *spec)
                        spec->iv == CIPHER_IV_ESSIV ? hash_name(spec->iv_hash) : NULL, NULL);
 }
 
-static void describe(Making *m)
+static void describe(Making *m, const LuksSpec *spec)
 {
-    const LuksSpec *spec = m->spec;
     uint8_t *h = m->header;
     g_autofree char *mode = mode_text(spec);
     g_autofree char *uuid = g_uuid_string_random();
@@ -360,80 +268,62 @@ static void describe(Making *m)
     st32_be(h + AT_KEY_BYTES, spec_key_bytes(spec));
     memcpy(h + AT_UUID, uuid, MIN(strlen(uuid), 39));
     for (unsigned i = 0; i < LUKS_SLOTS; i++) {
-        uint8_t *s = h + AT_SLOTS + i * SLOT_BYTES;
-        st32_be(s, i ? SLOT_FREE : SLOT_ACTIVE);
-        st32_be(s + 40, (uint32_t)((SLOT_ALIGN + i * slot_room(spec)) / 512));
-        st32_be(s + 44, STRIPES);
+        LuksSlot slot = {.offset = SLOT_ALIGN + i * slot_room(spec), .stripes = STRIPES};
+        luks_put_slot(h + LUKS_AT_SLOTS + i * LUKS_SLOT_BYTES, &slot);
     }
-}
-
-/* Splits the key so that losing any stripe loses all of it. */
-static bool split(Making *m, const uint8_t *key, uint32_t bytes)
-{
-    uint8_t sum[LUKS_MAX_KEY];
-    uint8_t *last = m->slot + (size_t)(STRIPES - 1) * bytes;
-    if (!random_bytes(m->slot, (size_t)(STRIPES - 1) * bytes, m->error))
-        return false;
-    fold(m->spec->hash, m->slot, STRIPES, sum, bytes);
-    for (uint32_t i = 0; i < bytes; i++)
-        last[i] = sum[i] ^ key[i];
-    wipe(sum, sizeof(sum));
-    return true;
 }
 
 /* In a pool thread: measuring and PBKDF2 take seconds.  -EINVAL: m->error tells. */
 static int make_keys(void *opaque)
 {
     Making *m = opaque;
-    const LuksSpec *spec = m->spec;
-    uint8_t *h = m->header, *slot = h + AT_SLOTS;
-    uint32_t bytes = spec_key_bytes(spec);
-    uint8_t key[LUKS_MAX_KEY], slot_key[LUKS_MAX_KEY];
-    if (!random_bytes(key, bytes, m->error) || !random_bytes(h + AT_SALT, 32, m->error) ||
-        !random_bytes(slot + 8, 32, m->error) || !split(m, key, bytes))
+    Luks *l = &m->shape;
+    uint8_t *h = m->header;
+    if (!random_bytes(l->key, l->key_bytes, m->error) || !random_bytes(h + AT_SALT, 32, m->error) ||
+        luks_slot_seal(&m->slot))
         return -EINVAL;
-    uint32_t iterations = hash_iterations(spec->hash, bytes, spec->iter_ms);
-    st32_be(slot + 4, iterations);
-    st32_be(h + AT_ITERATIONS, MAX(iterations / 8, 1000));
-    hash_pbkdf2(spec->hash, key, bytes, h + AT_SALT, 32, MAX(iterations / 8, 1000), h + AT_DIGEST,
-                20);
-    hash_pbkdf2(spec->hash, m->password, m->password_bytes, slot + 8, 32, iterations, slot_key,
-                bytes);
-    Cipher *cipher = cipher_new(spec->mode, spec->iv, spec->iv_hash, slot_key, bytes, m->error);
-    if (cipher)
-        cipher_run(cipher, true, 0, m->slot, m->slot_bytes);
-    cipher_free(cipher);
-    wipe(key, sizeof(key));
-    wipe(slot_key, sizeof(slot_key));
-    return cipher ? 0 : -EINVAL;
+    uint32_t iterations = MAX(m->slot.slot.iterations / 8, 1000);
+    st32_be(h + AT_ITERATIONS, iterations);
+    hash_pbkdf2(l->hash, l->key, l->key_bytes, h + AT_SALT, 32, iterations, h + AT_DIGEST, 20);
+    luks_put_slot(h + LUKS_AT_SLOTS, &m->slot.slot);
+    return 0;
+}
+
+static int write_image(BlkFile *file, uint64_t at, const LuksSpec *spec, const Making *m)
+{
+    int ret = file_zero(file, at, luks_spec_payload(spec), false);
+    if (!ret)
+        ret = file_pwrite(file, at + SLOT_ALIGN, m->slot.stripes, m->slot.bytes);
+    if (!ret)
+        ret = file_flush(file);
+    return ret ? ret : file_pwrite(file, at, m->header, sizeof(m->header));
 }
 
 bool luks_create(BlkFile *file, uint64_t at, const LuksSpec *spec, GError **error)
 {
-    Making m = {.spec = spec, .error = error};
+    Making m = {.shape = {.mode = spec->mode,
+                          .iv = spec->iv,
+                          .hash = spec->hash,
+                          .iv_hash = spec->iv_hash,
+                          .key_bytes = spec_key_bytes(spec)},
+                .slot = {.slot = {.active = true, .offset = SLOT_ALIGN, .stripes = STRIPES},
+                         .iter_ms = spec->iter_ms,
+                         .error = error},
+                .error = error};
+    m.slot.luks = &m.shape;
     if (!cipher_load(error))
         return false;
-    m.password = secret_find(spec->secret, &m.password_bytes, error);
-    if (!m.password)
+    m.slot.password = secret_find(spec->secret, &m.slot.password_bytes, error);
+    if (!m.slot.password)
         return false;
-    describe(&m);
-    m.slot_bytes = align_up((size_t)STRIPES * spec_key_bytes(spec), CIPHER_SECTOR);
-    m.slot = g_malloc0(m.slot_bytes);
+    describe(&m, spec);
     int ret = co_pool(make_keys, &m);
-    if (ret) {
-        wipe(m.slot, m.slot_bytes);
-        g_free(m.slot);
-        return false;
-    }
-    ret = file_zero(file, at, luks_spec_payload(spec), false);
-    if (!ret)
-        ret = file_pwrite(file, at + SLOT_ALIGN, m.slot, m.slot_bytes);
-    if (!ret)
-        ret = file_flush(file);
-    if (!ret)
-        ret = file_pwrite(file, at, m.header, sizeof(m.header));
-    g_free(m.slot);
-    return !ret || fail_errno(error, -ret, "cannot write '%s'", file->name);
+    bool made = !ret;
+    if (made)
+        ret = write_image(file, at, spec, &m);
+    wipe(m.shape.key, sizeof(m.shape.key));
+    luks_seal_free(&m.slot);
+    return made && (!ret || fail_errno(error, -ret, "cannot write '%s'", file->name));
 }
 
 /* ---- Info ---- */

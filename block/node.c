@@ -29,10 +29,10 @@ const BlkFormat *format_find(const char *name, GError **error)
     }
     const char *near = nearest_word(name, names);
     if (near)
-        fail(error, "unknown image format '%s'; did you mean '%s'?", name, near);
+        fail(error, "Unknown file format '%s'; did you mean '%s'?", name, near);
     else {
         g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)names);
-        fail(error, "unknown image format '%s'; there are %s", name, all);
+        fail(error, "Unknown file format '%s'; there are %s", name, all);
     }
     return NULL;
 }
@@ -191,7 +191,7 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
     bool ok = open_backing(node, above, error);
     /* The caller's, and served. */
     node->mode.backing = node->mode.backing_format = NULL;
-    node->mode.snapshot = NULL;
+    node->mode.snapshot = node->mode.data_name = NULL;
     if (ok)
         return node;
     node_abandon(node);

@@ -370,7 +370,10 @@ static int qcow_compress(const BlkNode *node, const void *in, void *out)
 
 /* ---- Creating ---- */
 
-static const CreateOption qcow_create_options[] = {{NULL, NULL}};
+static const CreateOption qcow_create_options[] = {
+    {"encryption", "off; the old way of encrypting is not safe"},
+    {NULL, NULL},
+};
 
 static bool qcow_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
@@ -387,7 +390,7 @@ static bool qcow_create(BlkFile *file, const CreateSpec *spec, GError **error)
         return fail(error, "%" PRIu64 " bytes are too many for a qcow image", size);
     if (name_bytes > 1023)
         return fail(error, "the backing file's name is too long for '%s'", file->name);
-    if (!create_begin(file, error))
+    if (!refuse_old_encryption(spec->options, error) || !create_begin(file, error))
         return false;
     st32_be(h, QCOW_MAGIC);
     st32_be(h + 4, 1);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "formats.h"
 #include "luks.h"
 #include "qcow2-change.h"
 #include "util/bytes.h"
@@ -44,33 +45,21 @@ bool qcow2_change_backing(BlkNode *node, const char *name, const char *format, G
 /* ---- Amend ---- */
 
 const CreateOption qcow2_amend_options[] = {
-    {"backing_file", "the backing file's name; what the guest sees changes with it"},
-    {"backing_fmt", "the backing file's format"},
+    {"backing_file", "none but the one it has: see rebase"},
+    {"backing_fmt", "the same"},
     {"compat", "1.1 (version 3) or 0.10 (version 2)"},
+    {"data_file", "the data file's name"},
+    {"data_file_raw", "off: the data file need not stay a raw image any more"},
+    {"encrypt.state", "active: put a password into a key slot; inactive: erase slots"},
+    {"encrypt.new-secret", "ID of the -object secret with the password to put in"},
+    {"encrypt.old-secret", "erase the slots that this secret's password opens"},
+    {"encrypt.keyslot", "0 to 7; without it a free slot is taken"},
+    {"encrypt.iter-time", "milliseconds that a try of the new password takes (2000)"},
     {"lazy_refcounts", "on: other programs may keep refcounts in memory"},
     {"refcount_bits", "1 to 64, a power of two"},
     {"size", "the guest's disk"},
     {NULL, NULL},
 };
-
-static bool known_options(const BlkNode *node, const Options *options, GError **error)
-{
-    const char *key, *value;
-    const char *words[G_N_ELEMENTS(qcow2_amend_options)] = {NULL};
-    for (int i = 0; qcow2_amend_options[i].name; i++)
-        words[i] = qcow2_amend_options[i].name;
-    for (unsigned i = 0; options_nth(options, i, &key, &value); i++) {
-        if (g_strv_contains(words, key))
-            continue;
-        for (int j = 0; qcow2_create_options[j].name; j++)
-            if (!strcmp(qcow2_create_options[j].name, key))
-                return fail(error, "'%s': %s cannot be changed any more", node->name, key);
-        const char *near = nearest_word(key, words);
-        return fail(error, "there is no option '%s' to be amended%s%s%s", key,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    return true;
-}
 
 /* Why the image cannot be of version 2; NULL: it can. */
 static const char *why_not_v2(const Qcow2 *q, uint64_t bits, bool lazy)
@@ -176,24 +165,78 @@ static bool amend_shape(Qcow2 *q, const Options *o, const NodeProgress *progress
     return change_shape(q, version, bits, lazy, progress, error);
 }
 
+/* Its name is another's business, rebase's; the same once more is no change. */
+static bool keeps_backing(const BlkNode *node, const Options *o, GError **error)
+{
+    const char *name = options_get(o, "backing_file"), *format = options_get(o, "backing_fmt");
+    const char *old = node->backing_name ? node->backing_name : "";
+    const char *old_format = node->backing_format ? node->backing_format : "";
+    return ((!name || !strcmp(name, old)) && (!format || !strcmp(format, old_format))) ||
+           fail(error, "'%s': Cannot amend the backing file; 'rebase' changes it", node->name);
+}
+
+static bool amend_slots(Qcow2 *q, const Options *o, bool force, GError **error)
+{
+    const char *key, *value;
+    bool asked = false;
+    for (unsigned i = 0; options_nth(o, i, &key, &value); i++)
+        asked |= g_str_has_prefix(key, "encrypt.");
+    if (!asked)
+        return true;
+    if (!q->luks)
+        return fail(error, "'%s' is not encrypted with LUKS: there are no key slots to change",
+                    q->base.name);
+    return luks_amend(q->luks, q->base.file, q->crypt_offset, q->crypt_bytes, o, "encrypt.", force,
+                      error);
+}
+
+/* The data file's name, and whether it is to stay a raw image. */
+static bool amend_data_file(Qcow2 *q, const Options *o, GError **error)
+{
+    bool was_raw = q->autoclear & AUTOCLEAR_RAW_DATA, raw = was_raw;
+    const char *name = options_get(o, "data_file");
+    Qcow2Header n = qcow2_header_of(q);
+    if (!options_get_bool(o, "data_file_raw", &raw, error))
+        return false;
+    if (name && !q->data_name)
+        return fail(error,
+                    "'%s': data_file can only be set for images that use an external data file",
+                    q->base.name);
+    if (name && !*name)
+        return fail(error, "'%s': data_file must name the file", q->base.name);
+    if (raw && !was_raw)
+        return fail(error, "'%s': data_file_raw cannot be set on existing images", q->base.name);
+    if (raw == was_raw && (!name || !strcmp(name, q->data_name)))
+        return true;
+    n.data_name = name ? name : q->data_name;
+    n.autoclear &= ~(raw ? 0ULL : AUTOCLEAR_RAW_DATA);
+    g_autoptr(GByteArray) h = qcow2_build_header(q, &n, error);
+    if (!h)
+        return false;
+    int ret = qcow2_switch_header(q, h);
+    if (ret)
+        return fail_errno(error, -ret, "'%s': cannot change its data file", q->base.name);
+    q->backing_at = n.backing_at;
+    q->autoclear = n.autoclear;
+    char *kept = g_strdup(n.data_name);
+    g_free(q->data_name);
+    q->data_name = kept;
+    return true;
+}
+
 bool qcow2_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
                  GError **error)
 {
     uint64_t size = node->size;
-    const char *backing = options_get(options, "backing_file");
-    const char *format = options_get(options, "backing_fmt");
-    if (!known_options(node, options, error) || !options_get_size(options, "size", &size, error))
+    Qcow2 *q = qcow2(node);
+    if (!keeps_backing(node, options, error) ||
+        !amend_check(node, options, qcow2_amend_options, qcow2_create_options, error) ||
+        !options_get_size(options, "size", &size, error))
         return false;
     if (size < node->size && !force)
         return fail(error, "'%s': a smaller size loses data: it must be forced", node->name);
-    if (format && !*format)
-        format = NULL;
-    if (format && !format_find(format, error))
-        return false;
-    if (!amend_shape(qcow2(node), options, progress, error))
-        return false;
-    if ((backing || format) &&
-        !qcow2_change_backing(node, backing ? backing : node->backing_name, format, error))
+    if (!amend_slots(q, options, force, error) || !amend_data_file(q, options, error) ||
+        !amend_shape(q, options, progress, error))
         return false;
     size = align_up(MIN(size, INT64_MAX - 511ULL), 512);
     return size == node->size || qcow2_resize(node, size, PREALLOC_OFF, error);

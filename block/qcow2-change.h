@@ -22,6 +22,7 @@ typedef struct Qcow2Header {
     uint32_t bitmap_count;
     uint64_t bitmaps_offset, bitmaps_bytes;
     const char *backing_name, *backing_format;
+    const char *data_name;
     uint64_t backing_at; /* where the name lies: set by qcow2_build_header() */
 } Qcow2Header;
 

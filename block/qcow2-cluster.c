@@ -469,7 +469,7 @@ static void link_cluster(Qcow2 *q, const Alloc *alloc, uint64_t at, MetaPage *pa
         new.subs = (alloc->reused ? old.subs : old.subs & SUBS_ZERO) & ~(covered << 32);
         if (old.word & ENTRY_COMPRESSED)
             new.subs = 0;
-        new.subs |= covered;
+        new.subs |= q->hollow ? 0 : covered;
     }
     /* A data file's clusters do not move. */
     if (!alloc->reused && !(q->data_name && qcow2_has_host(q, old.word)))

@@ -23,6 +23,7 @@ const CreateOption qcow2_create_options[] = {
     {"extended_l2", "on: clusters (16K and more) are allocated in 32 parts"},
     {"data_file", "another file for the guest's data; it is made if it is missing"},
     {"data_file_raw", "on: the data file stays a raw image that can be read by itself"},
+    {"encryption", "off; the old way of encrypting is not safe: see encrypt.format"},
     {"encrypt.format", "luks: the guest's data is encrypted"},
     {"encrypt.key-secret", "ID of the -object secret with the password"},
     {"encrypt.cipher-alg", "aes-128, aes-192 or aes-256 (default)"},
@@ -72,6 +73,8 @@ bool qcow2_read_shape(const Options *o, Qcow2Shape *p, GError **error)
     const char *encryption = o ? options_get(o, "encrypt.format") : NULL;
     if (encryption && strcmp(encryption, "luks"))
         return fail(error, "encrypt.format=%s: only luks images are made", encryption);
+    if (!refuse_old_encryption(o, error))
+        return false;
     p->luks = encryption;
     if (!is_pow2(cluster) || cluster < 512 || cluster > 2u << 20)
         return fail(error, "cluster_size must be a power of two from 512 to 2M");
@@ -143,7 +146,6 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
     uint64_t cluster = 1ULL << p->shape.cluster_bits;
     Qcow2 q = {.base = {.name = (char *)(uintptr_t)name, .cluster = (unsigned)cluster},
                .cluster_bits = p->shape.cluster_bits,
-               .data_name = (char *)(uintptr_t)p->shape.data_file,
                .crypt_method = p->shape.luks ? CRYPT_LUKS : CRYPT_NONE,
                .crypt_offset =
                    (1 + p->table_clusters + p->block_clusters + p->l1_clusters) * cluster,
@@ -156,6 +158,7 @@ static GByteArray *make_header(const Plan *p, const CreateSpec *spec, const char
                      .l1_offset = (1 + p->table_clusters + p->block_clusters) * cluster,
                      .rt_offset = cluster,
                      .rt_clusters = (uint32_t)p->table_clusters,
+                     .data_name = p->shape.data_file,
                      .backing_name = spec->backing,
                      .backing_format = spec->backing_format};
     n.incompatible = (p->shape.compression ? INCOMPAT_COMPRESSION : 0) |
@@ -188,8 +191,24 @@ static int write_tables(BlkFile *file, const Plan *p)
     return ret ? ret : file_flush(file);
 }
 
-/* Gives guest clusters their room without writing it. */
-static int allocate_all(BlkNode *node, uint64_t offset)
+/* Makes fresh room as long as it is to be, and takes the host's space for it. */
+static int fill_room(BlkNode *node, const Alloc *alloc, Preallocation how)
+{
+    BlkFile *file = alloc->file ? alloc->file : node->file;
+    uint64_t bytes = alloc->end - alloc->start;
+    int ret = 0;
+    if (!alloc->fresh)
+        ret = file_zero(file, alloc->host, bytes, false);
+    else if (alloc->host + bytes > file->size)
+        ret = file_truncate(file, alloc->host + bytes);
+    if (!ret && how == PREALLOC_FALLOC && file->ops->reserve) /* else it was written */
+        ret = file_reserve(file, alloc->host, bytes);
+    for (uint64_t at = 0; how == PREALLOC_FULL && at < bytes && !ret; at += ZEROS_BYTES)
+        ret = file_pwrite(file, alloc->host + at, block_zeros, MIN(bytes - at, ZEROS_BYTES));
+    return ret;
+}
+
+int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how)
 {
     int ret = qcow2_balance(node);
     while (offset < node->size && !ret) {
@@ -204,13 +223,7 @@ static int allocate_all(BlkNode *node, uint64_t offset)
             ret = qcow2_alloc(node, offset, node->size - offset, &alloc);
         if (ret)
             break;
-        BlkFile *file = alloc.file ? alloc.file : node->file;
-        uint64_t bytes = alloc.end - alloc.start;
-        if (!alloc.fresh)
-            ret = file_zero(file, alloc.host, bytes, false);
-        else if (alloc.host + bytes > file->size)
-            ret = file_truncate(file, alloc.host + bytes);
-        ret = qcow2_link(node, &alloc, ret);
+        ret = qcow2_link(node, &alloc, fill_room(node, &alloc, how));
         offset = alloc.end;
         if (!ret)
             ret = qcow2_balance(node);
@@ -218,30 +231,9 @@ static int allocate_all(BlkNode *node, uint64_t offset)
     return ret ? ret : qcow2_flush(node);
 }
 
-/* Reserves the host's space for them, or writes it. */
-static int fill_all(BlkNode *node, uint64_t offset, Preallocation how)
-{
-    int ret = 0;
-    while (offset < node->size && !ret) {
-        Extent e;
-        ret = qcow2_map(node, offset, node->size - offset, 0, &e);
-        BlkFile *file = e.file ? e.file : node->file;
-        if (!ret && how == PREALLOC_FALLOC && file->ops->reserve) /* else it was written */
-            ret = file_reserve(file, e.host, e.bytes);
-        for (uint64_t at = 0; how == PREALLOC_FULL && at < e.bytes && !ret; at += ZEROS_BYTES)
-            ret = file_pwrite(file, e.host + at, block_zeros, MIN(e.bytes - at, ZEROS_BYTES));
-        offset += e.bytes;
-    }
-    return ret;
-}
-
-int qcow2_preallocate(BlkNode *node, uint64_t offset, Preallocation how)
-{
-    int ret = allocate_all(node, offset);
-    return ret || how == PREALLOC_METADATA ? ret : fill_all(node, offset, how);
-}
-
-static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError **error)
+/* hollow: over a backing file, which shows through. */
+static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, bool hollow,
+                        GError **error)
 {
     NodeMode mode = {.no_backing = true,
                      .borrow = true,
@@ -251,6 +243,7 @@ static bool preallocate(BlkFile *file, BlkFile *data_file, const Plan *p, GError
     BlkNode *node = node_open_file(file, "qcow2", &mode, error);
     if (!node)
         return false;
+    qcow2(node)->hollow = hollow;
     int ret = qcow2_preallocate(node, 0, p->shape.preallocation);
     node_abandon(node);
     return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
@@ -283,7 +276,7 @@ static BlkFile *open_data_file(BlkFile *file, const Plan *p, GError **error)
 }
 
 static bool create_with_data(BlkFile *file, BlkFile *data_file, const Plan *p,
-                             const GByteArray *header, GError **error)
+                             const GByteArray *header, bool hollow, GError **error)
 {
     if (!create_begin(file, error))
         return false;
@@ -300,7 +293,7 @@ static bool create_with_data(BlkFile *file, BlkFile *data_file, const Plan *p,
         ret = file_pwrite(file, 0, header->data, header->len);
     if (ret)
         return fail_errno(error, -ret, "cannot write '%s'", file->name);
-    return p->shape.preallocation == PREALLOC_OFF || preallocate(file, data_file, p, error);
+    return p->shape.preallocation == PREALLOC_OFF || preallocate(file, data_file, p, hollow, error);
 }
 
 bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
@@ -312,8 +305,9 @@ bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
         return false;
     if (spec->backing && p.shape.raw_data)
         return fail(error, "data_file_raw=on and a backing file exclude each other");
-    if (spec->backing && p.shape.preallocation != PREALLOC_OFF)
-        return fail(error, "preallocation and a backing file exclude each other");
+    if (spec->backing && p.shape.preallocation != PREALLOC_OFF && !p.shape.extended)
+        return fail(error, "Backing file and preallocation can only be used at the same time if "
+                           "extended_l2 is on");
     g_autoptr(GByteArray) header = make_header(&p, spec, file->name, error);
     if (!header)
         return false;
@@ -322,7 +316,7 @@ bool qcow2_create(BlkFile *file, const CreateSpec *spec, GError **error)
         if (!data_file)
             return false;
     }
-    bool ok = create_with_data(file, data_file, &p, header, error);
+    bool ok = create_with_data(file, data_file, &p, header, spec->backing, error);
     if (data_file)
         file_close(data_file);
     return ok;

@@ -36,6 +36,7 @@ Qcow2Header qcow2_header_of(const Qcow2 *q)
                          .bitmaps_bytes = q->bitmaps_bytes,
                          .backing_name = q->base.backing_name,
                          .backing_format = q->base.backing_format,
+                         .data_name = q->data_name,
                          .backing_at = q->backing_at};
 }
 
@@ -146,7 +147,7 @@ GByteArray *qcow2_build_header(const Qcow2 *q, Qcow2Header *n, GError **error)
         n->backing_name && q->base.backing_name && !strcmp(n->backing_name, q->base.backing_name);
     put_fixed(q, n, h);
     put_text(h, EXT_BACKING_FORMAT, name_bytes ? n->backing_format : NULL);
-    put_text(h, EXT_DATA_FILE, q->data_name);
+    put_text(h, EXT_DATA_FILE, n->data_name);
     put_crypto(h, q);
     put_bitmaps(h, n);
     if (q->unknown_extensions)

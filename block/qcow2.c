@@ -381,9 +381,10 @@ static bool open_data_file(Qcow2 *q, GError **error)
     }
     if (!host_file_identity(node->file, &device, &inode))
         return true; /* nothing to be relative to: what needs it fails */
-    if (!*q->data_name)
+    const char *other = node->mode.data_name;
+    if (!*q->data_name && !other)
         return fail(error, "'%s' does not name its data file", node->name);
-    g_autofree char *path = qcow2_data_path(node->name, q->data_name);
+    g_autofree char *path = other ? g_strdup(other) : qcow2_data_path(node->name, q->data_name);
     HostFileMode look = {.share = true};
     BlkFile *file = host_file_open(node->sched, path, look, error);
     bool same = file && host_file_identity(file, &other_device, &other_inode) &&

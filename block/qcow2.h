@@ -173,6 +173,7 @@ typedef struct Qcow2 {
     GArray *pending_free;
     GHashTable *metadata; /* cluster numbers that no guest data may be written to; NULL before the
                              first write */
+    bool hollow;          /* new subclusters have room, but do not count yet: preallocation */
     bool corrupt;         /* found out while running: no more writes */
     bool warned;
 } Qcow2;

@@ -2,10 +2,14 @@
 /* Raw images: the guest's bytes are the file's.  A length that is no multiple of 512 is rounded up.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "formats.h"
 #include "util/bytes.h"
 #include "util/error.h"
+
+#define COMPACT_BYTES (1u << 20)
+#define HOLE_BYTES    4096u
 
 static bool raw_open(BlkNode *node, GError **error)
 {
@@ -53,30 +57,15 @@ static const CreateOption raw_create_options[] = {
     {NULL, NULL},
 };
 
-static bool read_preallocation(const CreateSpec *spec, unsigned *how, GError **error)
-{
-    if (spec->options &&
-        !options_get_enum(spec->options, "preallocation", preallocation_words, how, error))
-        return false;
-    return *how != PREALLOC_METADATA ||
-           fail(error, "preallocation=metadata: a raw image has no metadata; there are off, falloc "
-                       "and full");
-}
-
 static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
 {
     uint64_t size = align_up(spec->size, 512);
-    unsigned how = PREALLOC_OFF;
-    if (!read_preallocation(spec, &how, error) || !create_begin(file, error))
+    Preallocation how;
+    if (!read_file_preallocation(spec, &how, error) || !create_begin(file, error))
         return false;
-    int ret = file_truncate(file, size);
-    if (ret)
-        return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
-    if (how == PREALLOC_FALLOC)
-        ret = file_reserve(file, 0, size);
-    for (uint64_t at = 0; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
-        ret = file_pwrite(file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
-    return !ret || fail_errno(error, -ret, "cannot preallocate '%s'", file->name);
+    int ret = preallocate_file(file, 0, size, how);
+    return !ret ||
+           fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", file->name, size);
 }
 
 /* ---- Size ---- */
@@ -94,11 +83,7 @@ static bool raw_resize(BlkNode *node, uint64_t size, Preallocation how, GError *
         return fail(error, "'%s': preallocation is for images that grow", node->name);
     if (!node->file->sparse)
         return fail(error, "'%s' is a device: its size is what it is", node->name);
-    int ret = file_truncate(node->file, size);
-    if (!ret && how == PREALLOC_FALLOC)
-        ret = file_reserve(node->file, old, size - old);
-    for (uint64_t at = old; how == PREALLOC_FULL && at < size && !ret; at += ZEROS_BYTES)
-        ret = file_pwrite(node->file, at, block_zeros, MIN(size - at, ZEROS_BYTES));
+    int ret = preallocate_file(node->file, old, size, how);
     if (!ret)
         ret = file_flush(node->file);
     if (!ret) {
@@ -108,6 +93,48 @@ static bool raw_resize(BlkNode *node, uint64_t size, Preallocation how, GError *
     if (size > old)
         file_truncate(node->file, old);
     return fail_errno(error, -ret, "cannot make '%s' %" PRIu64 " bytes long", node->name, size);
+}
+
+/* ---- Compacting ---- */
+
+/* Gives back the runs of zeros in one piece of data, in units of the host's pages. */
+static int punch_zeros(BlkFile *file, uint64_t offset, const uint8_t *data, uint64_t bytes)
+{
+    int ret = 0;
+    for (uint64_t at = 0, zeros; at < bytes && !ret; at += MAX(zeros, HOLE_BYTES)) {
+        for (zeros = 0; at + zeros + HOLE_BYTES <= bytes; zeros += HOLE_BYTES)
+            if (!buffer_is_zero(data + at + zeros, HOLE_BYTES))
+                break;
+        if (zeros)
+            ret = file->ops->zero(file, offset + at, zeros, true);
+    }
+    return ret;
+}
+
+/* Zeros become holes: what the guest sees is the same at any moment. */
+static bool raw_compact(BlkNode *node, const NodeProgress *progress, GError **error)
+{
+    BlkFile *file = node->file;
+    uint8_t *buffer = block_alloc(COMPACT_BYTES);
+    int ret = !buffer ? -ENOMEM : file->ops->zero ? 0 : -ENOTSUP;
+    for (uint64_t at = 0; at < file->size && !ret;) {
+        bool data = true;
+        uint64_t bytes = MIN(file->size - at, COMPACT_BYTES - at % COMPACT_BYTES);
+        ret = file_extent(file, at, &bytes, &data);
+        if (!ret && data)
+            ret = file_pread(file, at, buffer, bytes);
+        if (!ret && data)
+            ret = punch_zeros(file, at, buffer, bytes);
+        at += bytes;
+        if (!ret && progress && !progress->tell(progress->opaque, at, file->size))
+            ret = -ECANCELED;
+    }
+    free(buffer);
+    if (!ret)
+        ret = file_flush(file);
+    if (ret == -ENOTSUP)
+        return fail(error, "'%s': its file system or device takes no space back", node->name);
+    return !ret || fail_errno(error, -ret, "'%s': cannot compact it", node->name);
 }
 
 static bool raw_measure(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error)
@@ -127,5 +154,6 @@ const BlkFormat raw_format = {
     .discard = raw_discard,
     .create = raw_create,
     .resize = raw_resize,
+    .compact = raw_compact,
     .measure = raw_measure,
 };

@@ -212,6 +212,50 @@ static int vdi_balance(BlkNode *node)
     return meta_crowded(&v->map.cache) ? block_map_commit(&v->map, write_header, v, false) : 0;
 }
 
+/* ---- Compacting ---- */
+
+static bool compact_place(void *opaque, uint64_t index, uint64_t entry, uint64_t *at)
+{
+    const Vdi *v = opaque;
+    *at = v->data + entry * BLOCK_BYTES;
+    return entry < ENTRY_DISCARD;
+}
+
+static uint64_t compact_entry(void *opaque, uint64_t at)
+{
+    const Vdi *v = opaque;
+    return (at - v->data) / BLOCK_BYTES;
+}
+
+/* The header's count goes down last: until then it tells of more blocks than there are. */
+static bool vdi_compact(BlkNode *node, const NodeProgress *progress, GError **error)
+{
+    Vdi *v = vdi(node);
+    BlockMapCompact c = {.map = &v->map,
+                         .file = node->file,
+                         .start = v->data,
+                         .unit = BLOCK_BYTES,
+                         .align = 512,
+                         .zero_entry = ENTRY_DISCARD,
+                         .place = compact_place,
+                         .entry = compact_entry,
+                         .before = write_header,
+                         .opaque = v};
+    uint64_t end = 0;
+    if (ld32_le(v->header + AT_TYPE) != 1)
+        return fail(error, "'%s' is a static image: all its blocks have their place", node->name);
+    int ret = block_map_compact(&c, progress, &end);
+    if (!ret) {
+        v->next = (uint32_t)((end - v->data) / BLOCK_BYTES);
+        ret = write_header(v);
+    }
+    if (!ret)
+        ret = file_flush(node->file);
+    if (!ret && node->file->sparse && end < node->file->size)
+        ret = file_truncate(node->file, end);
+    return !ret || fail_errno(error, -ret, "'%s': cannot compact it", node->name);
+}
+
 /* ---- Checking ---- */
 
 typedef struct VdiCheck {
@@ -384,4 +428,5 @@ const BlkFormat vdi_format = {
     .balance = vdi_balance,
     .create = vdi_create,
     .check = vdi_check,
+    .compact = vdi_compact,
 };

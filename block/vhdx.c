@@ -340,6 +340,60 @@ static int vhdx_balance(BlkNode *node)
     return !ret && meta_crowded(&v->map.cache) ? block_map_commit(&v->map, NULL, NULL, false) : ret;
 }
 
+/* ---- Compacting ---- */
+
+static bool compact_place(void *opaque, uint64_t index, uint64_t entry, uint64_t *at)
+{
+    const Vhdx *v = opaque;
+    *at = entry & VHDX_PLACE_MASK;
+    return index % (v->chunk_ratio + 1) != v->chunk_ratio &&
+           (entry & VHDX_STATE_MASK) == VHDX_PRESENT;
+}
+
+static uint64_t compact_entry(void *opaque, uint64_t at)
+{
+    return at | VHDX_PRESENT;
+}
+
+/* What is neither a block nor free, in a range. */
+static uint64_t compact_blocked(void *opaque, uint64_t start, uint64_t end)
+{
+    const Vhdx *v = opaque;
+    const VhdxRegion *regions[] = {&v->table, &v->metadata, &v->log};
+    for (size_t i = 0; i < G_N_ELEMENTS(regions); i++)
+        if (start < regions[i]->offset + regions[i]->bytes && regions[i]->offset < end)
+            return regions[i]->offset + regions[i]->bytes;
+    return 0;
+}
+
+static bool vhdx_compact(BlkNode *node, const NodeProgress *progress, GError **error)
+{
+    Vhdx *v = vhdx(node);
+    BlockMapCompact c = {.map = &v->map,
+                         .file = node->file,
+                         .start = 1u << 20,
+                         .unit = node->cluster,
+                         .align = 1u << 20,
+                         .zero_entry = VHDX_ZERO,
+                         .place = compact_place,
+                         .entry = compact_entry,
+                         .blocked = compact_blocked,
+                         .opaque = v};
+    uint64_t end = 0;
+    int ret = mark_written(v);
+    if (!ret)
+        ret = block_map_compact(&c, progress, &end);
+    uint64_t rest[] = {v->table.offset + v->table.bytes, v->metadata.offset + v->metadata.bytes,
+                       v->log.offset + v->log.bytes};
+    for (size_t i = 0; i < G_N_ELEMENTS(rest); i++)
+        end = MAX(end, rest[i]);
+    if (!ret)
+        v->end = end;
+    if (!ret && node->file->sparse && end < node->file->size)
+        ret = file_truncate(node->file, end);
+    return !ret || fail_errno(error, -ret, "'%s': cannot compact it", node->name);
+}
+
 /* ---- Checking ---- */
 
 typedef struct VhdxCheck {
@@ -417,5 +471,6 @@ const BlkFormat vhdx_format = {
     .flush = vhdx_flush,
     .balance = vhdx_balance,
     .create = vhdx_create,
+    .compact = vhdx_compact,
     .check = vhdx_check,
 };

@@ -19,6 +19,7 @@ const CreateOption vmdk_create_options[] = {
     {"adapter_type", "ide (default), lsilogic, buslogic or legacyESX"},
     {"hwversion", "version of the virtual hardware (4)"},
     {"compat6", "on: virtual hardware of version 6"},
+    {"toolsversion", "version of VMware's tools in the guest (2147483647: not known)"},
     {"zeroed_grain", "on: zeros take no space even over a backing file"},
     {NULL, NULL},
 };
@@ -34,6 +35,7 @@ typedef struct VmdkSpec {
     unsigned subformat, adapter;
     bool flat, split, compressed, zero_grains;
     char *hardware;
+    const char *tools;
     uint32_t parent_cid;
 } VmdkSpec;
 
@@ -108,8 +110,9 @@ static void describe_tail(GString *text, const VmdkSpec *s)
                            "\n# The Disk Data Base\n#DDB\n\nddb.virtualHWVersion = \"%s\"\n"
                            "ddb.geometry.cylinders = \"%" PRIu64 "\"\n"
                            "ddb.geometry.heads = \"%u\"\nddb.geometry.sectors = \"63\"\n"
-                           "ddb.adapterType = \"%s\"\n",
-                           s->hardware, s->size / (heads * 63 * 512), heads, adapters[s->adapter]);
+                           "ddb.adapterType = \"%s\"\nddb.toolsVersion = \"%s\"\n",
+                           s->hardware, s->size / (heads * 63 * 512), heads, adapters[s->adapter],
+                           s->tools);
 }
 
 static void describe_extent(GString *text, const VmdkSpec *s, uint64_t bytes, const char *path)
@@ -191,6 +194,10 @@ static bool read_options(VmdkSpec *s, const Options *options, GError **error)
         return fail(error, "compat6 and hwversion exclude each other");
     if (hardware && strspn(hardware, "0123456789") != strlen(hardware))
         return fail(error, "hwversion takes a number, not '%s'", hardware);
+    const char *tools = options ? options_get(options, "toolsversion") : NULL;
+    if (tools && strspn(tools, "0123456789") != strlen(tools))
+        return fail(error, "toolsversion takes a number, not '%s'", tools);
+    s->tools = tools ? tools : "2147483647";
     s->hardware = g_strdup(hardware ? hardware : compat6 ? "6" : "4");
     s->flat = s->subformat == 1 || s->subformat == 3;
     s->split = s->subformat == 2 || s->subformat == 3;

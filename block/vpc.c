@@ -384,6 +384,59 @@ static int vpc_balance(BlkNode *node)
                                                      : 0;
 }
 
+/* ---- Compacting ---- */
+
+static bool compact_place(void *opaque, uint64_t index, uint64_t entry, uint64_t *at)
+{
+    *at = entry * 512;
+    return entry != ENTRY_FREE;
+}
+
+static uint64_t compact_entry(void *opaque, uint64_t at)
+{
+    return at / 512;
+}
+
+static uint64_t compact_blocked(void *opaque, uint64_t start, uint64_t end)
+{
+    const Vpc *v = opaque;
+    uint64_t table_end = v->map.offset + block_map_bytes(&v->map);
+    if (start < v->header_at + HEADER_BYTES && v->header_at < end)
+        return v->header_at + HEADER_BYTES;
+    return start < table_end && v->map.offset < end ? table_end : 0;
+}
+
+/* The footer stands at its new place before the old one is cut off. */
+static bool vpc_compact(BlkNode *node, const NodeProgress *progress, GError **error)
+{
+    Vpc *v = vpc(node);
+    BlockMapCompact c = {.map = &v->map,
+                         .file = node->file,
+                         .start = FOOTER_BYTES,
+                         .unit = (uint64_t)v->bitmap_bytes + node->cluster,
+                         .head = v->bitmap_bytes,
+                         .align = 512,
+                         .zero_entry = ENTRY_FREE,
+                         .place = compact_place,
+                         .entry = compact_entry,
+                         .blocked = compact_blocked,
+                         .opaque = v};
+    uint64_t end = 0;
+    if (!v->dynamic || v->differencing)
+        return fail(error, "'%s': only dynamic VHD images are compacted", node->name);
+    int ret = block_map_compact(&c, progress, &end);
+    end = MAX(end, MAX(v->map.offset + block_map_bytes(&v->map), v->header_at + HEADER_BYTES));
+    if (!ret)
+        ret = file_pwrite(node->file, end, v->footer, FOOTER_BYTES);
+    if (!ret)
+        ret = file_flush(node->file);
+    if (!ret)
+        v->end = end;
+    if (!ret && node->file->sparse && end + FOOTER_BYTES < node->file->size)
+        ret = file_truncate(node->file, end + FOOTER_BYTES);
+    return !ret || fail_errno(error, -ret, "'%s': cannot compact it", node->name);
+}
+
 static int vpc_zero(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
 {
     if (vpc(node)->dynamic)
@@ -534,4 +587,5 @@ const BlkFormat vpc_format = {
     .flush = vpc_flush,
     .balance = vpc_balance,
     .create = vpc_create,
+    .compact = vpc_compact,
 };

@@ -60,7 +60,7 @@ static int amend_file(AmendArgs *args, const char *file)
         return fmt ? print_options(fmt) : img_fail(error);
     }
     if (!file) {
-        report_error("amend: give one file name");
+        report_error("amend: Expecting one image file name");
         return 1;
     }
     args->open.mode.file.writable = !args->help;
@@ -107,7 +107,7 @@ static int run_amend(int argc, char **argv)
     if (!args.options && !args.help)
         report_error("Must specify options (-o)");
     else if (argc - optind > 1)
-        report_error("amend: give one file name");
+        report_error("amend: Expecting one image file name");
     else
         code = amend_file(&args, argv[optind]);
     options_free(args.options);

@@ -22,7 +22,7 @@ const Command command_bench = {
     .synopsis =
         "[--object OBJECT] [--image-opts] [-c COUNT] [-d DEPTH] [-f FORMAT] [-o OFFSET] "
         "[-s BUFFER] [-S STEP] [-w] [--flush-interval=N] [--no-drain] [--pattern=BYTE] [-t CACHE] "
-        "[-i threads|native] [-n] [-q] [-U] FILE",
+        "[-i threads|native|io_uring] [-n] [-q] [-U] FILE",
     .help = "Sends requests to an image one after another and says how long they took.\n\n"
             "  -c COUNT           requests (75000)\n"
             "  -d DEPTH           at once (64)\n"
@@ -34,7 +34,9 @@ const Command command_bench = {
             "  --flush-interval=N  flush after each N writes\n"
             "  --no-drain         do not wait for writes under way before a flush\n"
             "  -t CACHE           cache mode, as of -drive\n"
-            "  -i threads|native, -n  how O_DIRECT I/O is done: -n is -i native\n"
+            "  -i MODE            how O_DIRECT I/O is done: threads, native (-n), or io_uring, "
+            "which is\n"
+            "                     native here\n"
             "  -q                 say nothing but errors\n"
             "  -U                 read even if a program is writing it\n",
     .run = run_bench,
@@ -147,15 +149,6 @@ static int bench(Bench *b)
 
 enum { OPT_FLUSH = OPT_OWN, OPT_NO_DRAIN, OPT_PATTERN };
 
-static bool take_backend(Bench *b, const char *text)
-{
-    b->open.mode.file.native = !strcmp(text, "native");
-    if (b->open.mode.file.native || !strcmp(text, "threads"))
-        return true;
-    report_error("bench: -i takes 'threads' or 'native', not '%s'", text);
-    return false;
-}
-
 static bool take_option(Bench *b, int c, const char *value)
 {
     switch (c) {
@@ -177,7 +170,7 @@ static bool take_option(Bench *b, int c, const char *value)
     case 't':
         return img_parse_cache("-t", value, &b->open);
     case 'i':
-        return take_backend(b, value);
+        return img_parse_aio("-i", value, &b->open);
     case 'n':
         b->open.mode.file.native = true;
         return true;
@@ -226,7 +219,7 @@ static int run_bench(int argc, char **argv)
         if (!take_option(&b, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("bench: give one file name");
+        report_error("bench: Expecting one image file name");
         return 1;
     }
     if (!check_options(&b))

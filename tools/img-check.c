@@ -184,7 +184,7 @@ static int run_check(int argc, char **argv)
             return c != 'h';
     }
     if (argc - optind != 1) {
-        report_error("check: give one file name");
+        report_error("check: Expecting one image file name");
         return 1;
     }
     if (args.open.mode.file.share && args.fix) {

@@ -164,7 +164,7 @@ static int run_commit(int argc, char **argv)
         if (!take_option(&args, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("commit: give one file name");
+        report_error("commit: Expecting one image file name");
         return 1;
     }
     return commit_file(&args, argv[optind]);

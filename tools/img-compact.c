@@ -16,13 +16,15 @@ static int run_compact(int argc, char **argv);
 const Command command_compact = {
     .name = "compact",
     .synopsis = "[--object OBJECT] [--image-opts] [-f FORMAT] [-t CACHE] [-z] [-p] [-q] FILE",
-    .help = "Moves an image's data down into free room of its file and cuts the end off.  A power\n"
-            "cut in the middle harms nothing.\n\n"
-            "  -z         also give up clusters that hold only zeros\n"
-            "  -f FORMAT  do not guess the format\n"
-            "  -t CACHE   cache mode, as of -drive\n"
-            "  -p         show progress; also shown if it takes long, on a terminal\n"
-            "  -q         say nothing but errors\n",
+    .help =
+        "Moves an image's data down into free room of its file and cuts the end off.  A power\n"
+        "cut in the middle harms nothing.  Zeros of a raw image become holes.\n\n"
+        "  -z         also give up clusters that hold only zeros: qcow2; the others' are in any\n"
+        "             case\n"
+        "  -f FORMAT  do not guess the format\n"
+        "  -t CACHE   cache mode, as of -drive\n"
+        "  -p         show progress; also shown if it takes long, on a terminal\n"
+        "  -q         say nothing but errors\n",
     .run = run_compact,
 };
 
@@ -74,10 +76,17 @@ static int trim_zeros(BlkNode *node)
 static bool compact(const CompactArgs *args, BlkNode *node, GError **error)
 {
     NodeProgress tell = {img_progress_tell, NULL};
-    int ret = args->zeros ? trim_zeros(node) : 0;
+    /* The others look for zeros in any case. */
+    int ret = args->zeros && node->fmt->discard && node->fmt->alloc ? trim_zeros(node) : 0;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot look for zeros", node->name);
     return node_compact(node, &tell, error);
+}
+
+/* A raw image's file keeps its length. */
+static uint64_t taken(const BlkNode *node)
+{
+    return node->fmt->alloc ? node->file->size : node_allocated(node);
 }
 
 static int compact_file(CompactArgs *args, const char *file)
@@ -87,11 +96,11 @@ static int compact_file(CompactArgs *args, const char *file)
     BlkNode *node = img_open(&args->open, file, &error);
     if (!node)
         return img_fail(error);
-    uint64_t before = node->file->size;
+    uint64_t before = taken(node);
     progress_begin(args->progress, args->quiet);
     bool ok = compact(args, node, &error);
     progress_end(ok);
-    g_autofree char *old = img_size(before), *new = img_size(node->file->size);
+    g_autofree char *old = img_size(before), *new = img_size(taken(node));
     int code = img_close(node, ok ? 0 : img_fail(error));
     if (!code && !args->quiet)
         printf("Image compacted: %s before, %s now.\n", old, new);
@@ -124,7 +133,7 @@ static int run_compact(int argc, char **argv)
         if (!take_option(&args, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("compact: give one file name");
+        report_error("compact: Expecting one image file name");
         return 1;
     }
     return compact_file(&args, argv[optind]);

@@ -338,7 +338,7 @@ static int run_compare(int argc, char **argv)
             return c == 'h' ? 0 : CANNOT_OPEN;
     }
     if (argc - optind != 2) {
-        report_error("compare: give two file names");
+        report_error("compare: Expecting two image file names");
         return DIFFERENT;
     }
     how[1] = how[0];

@@ -77,11 +77,12 @@ static bool check_target(const Copy *copy, const char *file, GError **error)
 {
     if (copy->target->size < copy->size)
         return fail(error,
-                    "'%s' is smaller (%" G_GUINT64_FORMAT
-                    " bytes) than the input (%" G_GUINT64_FORMAT " bytes)",
+                    "output file is smaller than input file: '%s' has %" G_GUINT64_FORMAT
+                    " bytes, the input %" G_GUINT64_FORMAT,
                     file, copy->target->size, copy->size);
     if (copy->compress && !copy->target->fmt->compress)
-        return fail(error, "format '%s' has no compression", copy->target->fmt->name);
+        return fail(error, "Compression not supported for this file format: '%s'",
+                    copy->target->fmt->name);
     return true;
 }
 

@@ -75,6 +75,8 @@ bool create_options_help(const char *text, const char *format, int *code)
                "backing_fmt", "its format");
     for (const CreateOption *o = fmt->create_options; o && o->name; o++)
         printf("  %-18s %s\n", o->name, o->help);
+    for (const CreateOption *o = image_file_options; o->name; o++)
+        printf("  %-18s %s\n", o->name, o->help);
     *code = 0;
     return true;
 }
@@ -85,7 +87,8 @@ bool create_options_help(const char *text, const char *format, int *code)
 typedef struct Said {
     const char *key, *initial;
 } Said;
-static const Said said_qcow2[] = {{"encrypt.format"},
+static const Said said_qcow2[] = {{"encryption"},
+                                  {"encrypt.format"},
                                   {"encrypt.key-secret"},
                                   {"encrypt.cipher-alg"},
                                   {"encrypt.cipher-mode"},
@@ -107,9 +110,9 @@ static const Said said_qcow2[] = {{"encrypt.format"},
                                   {"refcount_bits", "16"},
                                   {0}};
 static const Said said_vdi[] = {{"size"}, {"static", "off"}, {0}};
-static const Said said_vmdk[] = {
-    {"size"},           {"adapter_type"},           {"backing_file"}, {"backing_fmt"},
-    {"compat6", "off"}, {"hwversion", "undefined"}, {"subformat"},    {0}};
+static const Said said_vmdk[] = {{"size"},         {"adapter_type"},   {"backing_file"},
+                                 {"backing_fmt"},  {"compat6", "off"}, {"hwversion", "undefined"},
+                                 {"toolsversion"}, {"subformat"},      {0}};
 static const Said said_vhdx[] = {
     {"size"}, {"log_size", "1048576"}, {"block_size", "0"}, {"subformat"}, {0}};
 static const Said said_others[] = {{"size"}, {"backing_file"}, {"backing_fmt"}, {0}};
@@ -129,7 +132,8 @@ static const Said *said_of(const char *format)
 static void print_pair(const char *key, const char *value)
 {
     uint64_t bytes;
-    if (value && g_str_has_suffix(key, "_size") && parse_size(value, 1, &bytes))
+    bool is_size = g_str_has_suffix(key, "_size") || !strcmp(key, "extent_size_hint");
+    if (value && is_size && parse_size(value, 1, &bytes))
         printf(" %s=%" PRIu64, key, bytes);
     else if (value)
         printf(" %s=%s", key, value);
@@ -231,6 +235,10 @@ static int run_create(int argc, char **argv)
             return 1;
         }
         has_size = true;
+    }
+    if (spec.backing_format && !spec.backing) {
+        report_error("%s: Backing format cannot be used without backing file", argv[optind]);
+        return 1;
     }
     return create(argv[optind], format, &spec, has_size, unchecked, quiet);
 }

@@ -246,7 +246,7 @@ static int run_info(int argc, char **argv)
             return c != 'h';
     }
     if (argc - optind != 1) {
-        report_error("info: give one file name");
+        report_error("info: Expecting one image file name");
         return 1;
     }
     return show(argv[optind], &how, json, chain);

@@ -164,7 +164,7 @@ static int run_map(int argc, char **argv)
             return c != 'h';
     }
     if (argc - optind != 1) {
-        report_error("map: give one file name");
+        report_error("map: Expecting one image file name");
         return 1;
     }
     BlkNode *node = img_open(&args.open, argv[optind], &error);

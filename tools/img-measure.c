@@ -132,7 +132,7 @@ static int run_measure(int argc, char **argv)
     if (args.help && create_options_help(args.help, args.out_format, &code))
         return code;
     if (argc - optind > 1) {
-        report_error("measure: give one file name");
+        report_error("measure: Expecting one image file name");
         return 1;
     }
     code = measure_file(&args, argv[optind]);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block/blkdebug.h"
 #include "block/secret.h"
 #include "img.h"
 #include "util/error.h"
@@ -35,12 +36,23 @@ bool img_parse_cache(const char *option, const char *text, ImgOpen *how)
                                         "directsync", "unsafe", NULL};
     if (!strcmp(text, "off"))
         text = "none";
-    if (!g_strv_contains(words, text))
-        return bad_word(option, text, words);
+    if (!g_strv_contains(words, text)) {
+        g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)words);
+        report_error("Invalid cache option: %s; %s takes one of %s", text, option, all);
+        return false;
+    }
     how->mode.file.direct = !strcmp(text, "none") || !strcmp(text, "directsync");
     how->mode.file.no_flush = !strcmp(text, "unsafe");
     how->writethrough = !strcmp(text, "writethrough") || !strcmp(text, "directsync");
     return true;
+}
+
+bool img_parse_aio(const char *option, const char *text, ImgOpen *how)
+{
+    static const char *const words[] = {"threads", "native", "io_uring", NULL};
+    how->mode.file.native = !strcmp(text, "native");
+    how->ring = !strcmp(text, "io_uring");
+    return g_strv_contains(words, text) || bad_word(option, text, words);
 }
 
 bool img_parse_size(const char *option, const char *text, uint64_t *size)
@@ -87,6 +99,8 @@ bool img_parse_snapshot(const char *text, ImgOpen *how)
 typedef struct Parts {
     ImgOpen how;
     const char *driver, *file_driver, *file;
+    const char *config; /* of blkdebug */
+    GPtrArray *rules;   /* of blkdebug: Options, whose name is the kind, a dot and a number */
 } Parts;
 
 static bool take_flag(const char *key, const char *value, bool *flag, GError **error)
@@ -102,6 +116,25 @@ static bool take_discard(const char *value, NodeMode *mode, GError **error)
     return fail(error, "discard=%s: must be unmap or ignore", value);
 }
 
+/* "inject-error.0.event": one key of a rule. */
+static bool take_rule(Parts *p, const char *key, const char *value, GError **error)
+{
+    const char *number = strchr(key, '.') + 1, *last = strchr(number, '.');
+    if (!last || !last[1])
+        return fail(error, "file.%s: the form is file.inject-error.NUMBER.KEY", key);
+    g_autofree char *where = g_strndup(key, (gsize)(last - key));
+    Options *rule = NULL;
+    for (unsigned i = 0; i < p->rules->len && !rule; i++)
+        if (!strcmp(options_where(p->rules->pdata[i]), where))
+            rule = p->rules->pdata[i];
+    if (!rule) {
+        rule = options_new(where);
+        g_ptr_array_add(p->rules, rule);
+    }
+    options_set(rule, last + 1, value);
+    return true;
+}
+
 /* One pair; `file.` before a key of the file's own is left out. */
 static bool take_pair(Parts *p, const char *key, const char *value, GError **error)
 {
@@ -113,8 +146,16 @@ static bool take_pair(Parts *p, const char *key, const char *value, GError **err
         p->driver = value;
     else if (!strcmp(key, "file.driver"))
         p->file_driver = value;
-    else if (!strcmp(own, "filename"))
+    else if (!strcmp(own, "filename") || !strcmp(key, "file.image.filename") ||
+             !strcmp(key, "file.image"))
         p->file = value;
+    else if (!strcmp(key, "file.config"))
+        p->config = value;
+    else if (g_str_has_prefix(key, "file.inject-error.") ||
+             g_str_has_prefix(key, "file.set-state."))
+        return take_rule(p, own, value, error);
+    else if (!strcmp(key, "file.image.driver"))
+        return !strcmp(value, "file") || fail(error, "%s=%s: there is 'file'", key, value);
     else if (!strcmp(own, "cache.direct"))
         return take_flag(key, value, &mode->file.direct, error);
     else if (!strcmp(own, "cache.no-flush"))
@@ -129,11 +170,14 @@ static bool take_pair(Parts *p, const char *key, const char *value, GError **err
                 fail(error, "read-only=on: the command is going to write the image"));
     else if (!strcmp(key, "backing.file.filename") || !strcmp(key, "backing"))
         mode->backing = value;
+    else if (!strcmp(key, "data-file.filename"))
+        mode->data_name = value;
     else if (!strcmp(key, "key-secret") || !strcmp(key, "encrypt.key-secret"))
         mode->key_secret = value;
     else if (!strcmp(key, "backing.driver"))
         mode->backing_format = value;
-    else if (strcmp(key, "backing.file.driver") || strcmp(value, "file"))
+    else if ((strcmp(key, "backing.file.driver") && strcmp(key, "data-file.driver")) ||
+             strcmp(value, "file"))
         return fail(error, "'%s' is unknown or not supported", key);
     return true;
 }
@@ -144,8 +188,15 @@ static bool settle_driver(Parts *p, GError **error)
     static const char *const plain[] = {"file", "host_device", NULL};
     if (!p->file)
         return fail(error, "the image's file name (file.filename) is missing");
-    if (p->file_driver && !g_strv_contains(plain, p->file_driver))
-        return fail(error, "file.driver=%s: there are 'file' and 'host_device'", p->file_driver);
+    bool debug = p->file_driver && !strcmp(p->file_driver, "blkdebug");
+    if (!debug && (p->config || p->rules->len))
+        return fail(error, "file.config, file.inject-error and file.set-state are blkdebug's: "
+                           "file.driver=blkdebug is missing");
+    if (p->file_driver && !debug && !g_strv_contains(plain, p->file_driver))
+        return fail(error,
+                    "file.driver=%s: there are 'file', 'host_device' and "
+                    "'blkdebug'",
+                    p->file_driver);
     if (p->driver)
         p->how.format = g_strv_contains(plain, p->driver) ? "raw" : p->driver;
     return true;
@@ -175,29 +226,50 @@ static const char *find_snapshot(const ImgOpen *how, const char *name, GError **
     return found;
 }
 
+/* The file below a filter that fails requests; the rules hold from the beginning. */
+static BlkNode *open_debugged(const Parts *p, GError **error)
+{
+    BlkFile *file = image_file_open(img_sched(), p->file, p->how.mode.file, error);
+    if (file)
+        file = blkdebug_open(file, p->config, error);
+    for (unsigned i = 0; file && i < p->rules->len; i++) {
+        Options *rule = p->rules->pdata[i];
+        g_autofree char *kind = g_strdup(options_where(rule));
+        *strchr(kind, '.') = 0;
+        if (!blkdebug_add_rule(file, kind, rule, error)) {
+            file_close(file);
+            return NULL;
+        }
+    }
+    return file ? node_open_file(file, p->how.format, &p->how.mode, error) : NULL;
+}
+
+static void free_rule(void *rule)
+{
+    options_free(rule);
+}
+
 static BlkNode *open_options(const ImgOpen *how, const char *name, GError **error)
 {
     const char *key, *value;
     g_autoptr(Options) options = img_name_options(name, how->image_opts, error);
-    Parts p = {.how = *how};
-    if (!options)
+    g_autoptr(GPtrArray) rules = g_ptr_array_new_with_free_func(free_rule);
+    Parts p = {.how = *how, .rules = rules};
+    bool ok = options;
+    for (unsigned i = 0; ok && options_nth(options, i, &key, &value); i++)
+        ok = take_pair(&p, key, value, error);
+    if (!ok || !settle_driver(&p, error))
         return NULL;
-    for (unsigned i = 0; options_nth(options, i, &key, &value); i++)
-        if (!take_pair(&p, key, value, error)) {
-            fail_prefix(error, "'%s'", name);
-            return NULL;
-        }
-    if (!settle_driver(&p, error)) {
-        fail_prefix(error, "'%s'", name);
-        return NULL;
-    }
+    if (p.file_driver && !strcmp(p.file_driver, "blkdebug"))
+        return open_debugged(&p, error);
     return node_open(img_sched(), p.file, p.how.format, &p.how.mode, error);
 }
 
-BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
+static BlkNode *open_named(const ImgOpen *how, const char *name, GError **error)
 {
     ImgOpen tool = *how;
     tool.mode.file.patient = true;
+    tool.mode.file.native |= how->ring && how->mode.file.direct;
     if (how->snapshot_id || how->snapshot_name) {
         tool.mode.snapshot = find_snapshot(how, name, error);
         if (!tool.mode.snapshot)
@@ -206,6 +278,19 @@ BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
     if (how->image_opts || g_str_has_prefix(name, "json:"))
         return open_options(&tool, name, error);
     return node_open(img_sched(), name, how->format, &tool.mode, error);
+}
+
+BlkNode *img_open(const ImgOpen *how, const char *name, GError **error)
+{
+    GError *reason = NULL;
+    BlkNode *node = open_named(how, name, &reason);
+    if (node)
+        return node;
+    bool told = g_str_has_prefix(reason->message, "Could not open");
+    fail(error, "%s%s%s%s", told ? "" : "Could not open '", told ? "" : name,
+         told ? "" : "': ", reason->message);
+    g_error_free(reason);
+    return NULL;
 }
 
 int img_close(BlkNode *node, int code)
@@ -243,11 +328,10 @@ int img_getopt(const Command *command, int argc, char **argv, const char *letter
     if (letter && (c == ':' || (c == '?' && strchr(letters, optopt))))
         report_error("%s: option '-%c' needs a value", name, optopt);
     else if (letter && c == '?')
-        report_error("%s: option '-%c' is unknown or not supported; see '%s%s%s --help'", name,
-                     optopt, report_program(), *command->name ? " " : "", command->name);
+        report_error("%s: unrecognized option '-%c'; see '%s%s%s --help'", name, optopt,
+                     report_program(), *command->name ? " " : "", command->name);
     else if (c == '?' || c == ':')
-        report_error("%s: option '%s' is unknown, not supported or lacks its value; see '%s%s%s "
-                     "--help'",
+        report_error("%s: unrecognized option '%s', or its value is missing; see '%s%s%s --help'",
                      name, word, report_program(), *command->name ? " " : "", command->name);
     return c == ':' ? '?' : c;
 }

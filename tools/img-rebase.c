@@ -238,9 +238,11 @@ static int run_rebase(int argc, char **argv)
         if (!take_option(&r, c, optarg))
             return c != 'h';
     if (argc - optind != 1) {
-        report_error("rebase: give one file name");
+        report_error("rebase: Expecting one image file name");
         return 1;
     }
+    if (!r.backing && r.unsafe)
+        r.backing = "";
     if (!r.backing) {
         report_error("rebase: -b is missing: the new backing file, or '' for none");
         return 1;

@@ -107,7 +107,7 @@ static int run_snapshot(int argc, char **argv)
         }
     }
     if (argc - optind != 1) {
-        report_error("snapshot: give one file name");
+        report_error("snapshot: Expecting one image file name");
         return 1;
     }
     open.mode.file.writable = action && action != 'l';

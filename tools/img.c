@@ -16,12 +16,14 @@ static const Command *const commands[] = {
 };
 static void print_help(void)
 {
-    printf("usage: %s COMMAND [OPTION...] FILE...\n\nCommands:\n", report_program());
+    printf("usage: %s [-T TRACE] COMMAND [OPTION...] FILE...\n\nCommands:\n", report_program());
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
         printf("  %-8s %s\n", commands[i]->name, commands[i]->synopsis);
     printf("\n'%s COMMAND --help' tells more.  Formats:", report_program());
     for (int i = 0; block_formats[i]; i++)
         printf(" %s", block_formats[i]->name);
+    printf("\n-T, --trace [enable=]PATTERN[,file=FILE][,events=FILE] logs what is done to files: "
+           "'block'.");
     printf("\nSizes take k, M, G, T, P and E (powers of 1024).\n");
 }
 
@@ -35,14 +37,41 @@ static int run_command(int argc, char **argv)
     }
     const char *near = nearest_word(argv[0], names);
     if (near)
-        report_error("unknown command '%s'; did you mean '%s'?", argv[0], near);
+        report_error("Command not found: %s; did you mean '%s'?", argv[0], near);
     else
-        report_error("unknown command '%s'; see '%s --help'", argv[0], report_program());
+        report_error("Command not found: %s; see '%s --help'", argv[0], report_program());
     return 1;
+}
+
+/* Options before the command; how many words they take, or -1 after a message. */
+static int take_global(int argc, char **argv)
+{
+    int at = 1;
+    for (; at < argc && (!strcmp(argv[at], "-T") || g_str_has_prefix(argv[at], "--trace")); at++) {
+        const char *value = strchr(argv[at], '=');
+        if (!strcmp(argv[at], "-T") || !strcmp(argv[at], "--trace"))
+            value = argv[++at];
+        else if (argv[at][strlen("--trace")] == '=')
+            value++;
+        else
+            break;
+        if (!value) {
+            report_error("--trace lacks its value: a pattern, or file=FILE");
+            return -1;
+        }
+        if (!img_parse_trace(value))
+            return -1;
+    }
+    return at - 1;
 }
 
 static int run_program(int argc, char **argv)
 {
+    int taken = take_global(argc, argv);
+    if (taken < 0)
+        return 1;
+    argc -= taken;
+    argv += taken;
     if (argc < 2) {
         report_error("no command given; see '%s --help'", report_program());
         return 1;

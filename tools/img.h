@@ -58,6 +58,7 @@ typedef struct ImgOpen {
     const char *format; /* -f; NULL: look */
     bool image_opts;    /* the name is a list of options */
     bool writethrough;  /* every write is flushed: the cache mode */
+    bool ring;          /* -i io_uring: what is nearest to it */
     /* The snapshot to read, by what is not NULL; mode.snapshot names one by either. */
     const char *snapshot_id, *snapshot_name;
     NodeMode mode;
@@ -78,6 +79,11 @@ int img_fail(GError *error);
 bool img_parse_output(const char *text, bool *json);
 /* A cache mode's word; what -t or -T takes. */
 bool img_parse_cache(const char *option, const char *text, ImgOpen *how);
+/* What -i takes: threads, native, or io_uring, which is libaio with O_DIRECT and threads without.
+ */
+bool img_parse_aio(const char *option, const char *text, ImgOpen *how);
+/* -T, --trace: [enable=]PATTERN, file=FILE, events=FILE.  False after a message. */
+bool img_parse_trace(const char *text);
 /* A number of bytes, or false after a message that names the option. */
 bool img_parse_size(const char *option, const char *text, uint64_t *size);
 bool img_parse_number(const char *option, const char *text, uint64_t min, uint64_t max,

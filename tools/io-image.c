@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block/blkdebug.h"
 #include "img-extent.h"
 #include "io.h"
 #include "util/bytes.h"
@@ -59,6 +60,7 @@ static int close_node(void *opaque)
 
 int io_close(Io *io)
 {
+    blkdebug_resume_all(io->node->file);
     io_drain(io);
     int ret = io_run(close_node, io->node);
     io->node = NULL;
@@ -103,11 +105,9 @@ static bool take_open_letter(Io *io, int c, const char **options)
     case 'k':
         return io->how.mode.file.native = true;
     case 'i':
-        io->how.mode.file.native = !strcmp(optarg, "native");
-        if (io->how.mode.file.native || !strcmp(optarg, "threads"))
-            return true;
-        report_error("Invalid aio option: %s", optarg);
-        return false;
+        return img_parse_aio("-i", optarg, &io->how);
+    case 'C':
+        return io->copy_on_read = true;
     case 'U':
         return io->how.mode.file.share = true;
     case 'o':
@@ -129,8 +129,8 @@ static int run_open(Io *io, int argc, char **argv)
         return -EEXIST;
     }
     io->how = (ImgOpen){.mode.discard = true};
-    io->readonly = io->snapshot = false;
-    while ((c = io_getopt(io_find("open"), argc, argv, "rsnkUt:d:o:i:", &first)) != -1)
+    io->readonly = io->snapshot = io->copy_on_read = false;
+    while ((c = io_getopt(io_find("open"), argc, argv, "rsnkUCt:d:o:i:", &first)) != -1)
         if (!take_open_letter(io, c, &options))
             return -EINVAL;
     if (argc - optind > 1 || (argc == optind && !options)) {
@@ -146,16 +146,34 @@ static int run_open(Io *io, int argc, char **argv)
     return -EINVAL;
 }
 
+/* -o: a name becomes a list of options, which the new ones join. */
+static void add_options(ImgOpen *how, char **name, const char *options)
+{
+    g_auto(GStrv) parts = g_strsplit(*name, ",", -1);
+    g_autofree char *quoted = g_strjoinv(",,", parts);
+    char *all = how->image_opts
+                    ? g_strdup_printf("%s,%s", *name, options)
+                    : g_strdup_printf("%s%s%sfile.filename=%s,%s", how->format ? "driver=" : "",
+                                      how->format ? how->format : "", how->format ? "," : "",
+                                      quoted, options);
+    g_free(*name);
+    *name = all;
+    how->image_opts = true;
+}
+
 /* The image is closed and opened anew: everything that it takes is in the mode. */
 static int run_reopen(Io *io, int argc, char **argv)
 {
     bool first = true, readonly = io->readonly;
     ImgOpen how = io->how;
     GError *error = NULL;
+    g_autofree char *name = g_strdup(io->name);
     int c;
-    while ((c = io_getopt(io_find("reopen"), argc, argv, "rwc:", &first)) != -1) {
+    while ((c = io_getopt(io_find("reopen"), argc, argv, "rwc:o:", &first)) != -1) {
         if (c == 'r' || c == 'w')
             readonly = c == 'r';
+        else if (c == 'o')
+            add_options(&how, &name, optarg);
         else if (c != 'c' || !img_parse_cache("-c", optarg, &how))
             return -EINVAL;
     }
@@ -172,7 +190,7 @@ static int run_reopen(Io *io, int argc, char **argv)
         return ret;
     io->how = how;
     io->readonly = readonly;
-    if (io_open(io, io->name, &error))
+    if (io_open(io, name, &error))
         return 0;
     img_fail(error);
     return -EINVAL;
@@ -324,6 +342,47 @@ static int run_truncate(Io *io, int argc, char **argv)
     return ret;
 }
 
+/* ---- Requests that wait ---- */
+
+static int run_break(Io *io, int argc, char **argv)
+{
+    GError *error = NULL;
+    if (blkdebug_break(io->node->file, argv[1], argv[2], &error))
+        return 0;
+    fail_prefix(&error, "Could not set a breakpoint");
+    img_fail(error);
+    return -EINVAL;
+}
+
+static int run_remove_break(Io *io, int argc, char **argv)
+{
+    if (blkdebug_remove_break(io->node->file, argv[1]))
+        return 0;
+    printf("Could not remove a breakpoint: %s\n", g_strerror(ENOENT));
+    return -ENOENT;
+}
+
+static int run_resume(Io *io, int argc, char **argv)
+{
+    if (blkdebug_resume(io->node->file, argv[1]))
+        return 0;
+    printf("Could not resume request: %s\n", g_strerror(ENOENT));
+    return -ENOENT;
+}
+
+/* Who waits for what cannot come, as no request is under way, would wait for ever. */
+static int run_wait_break(Io *io, int argc, char **argv)
+{
+    while (!blkdebug_is_suspended(io->node->file, argv[1])) {
+        if (!io->in_flight) {
+            printf("No request is under way that could stop at '%s'\n", argv[1]);
+            return -ENOENT;
+        }
+        loop_step(loop_main(), true);
+    }
+    return 0;
+}
+
 /* ---- Time and signals ---- */
 
 static void wake(void *opaque)
@@ -375,20 +434,23 @@ const IoCommand io_image_commands[] = {
      .run = run_open,
      .max_args = -1,
      .without_file = true,
-     .args = "[-rsnkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
+     .args = "[-rsnCkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
      .what = "open the file specified by path",
      .help =
          " -r  for reading only\n -s  with a temporary overlay, so that the file stays as it is\n"
-         " -n  without the host's cache: -t none\n -k  with libaio: -i native\n"
+         " -n  without the host's cache: -t none\n"
+         " -C  what is read of a backing file is written into the image\n -k  with libaio: -i "
+         "native\n"
          " -U  even if a program is writing it\n"
          " -o  driver=FORMAT and the like, as --image-opts\n"},
     {.name = "close", .alias = "c", .run = run_close, .what = "close the current open file"},
     {.name = "reopen",
      .run = run_reopen,
      .max_args = -1,
-     .args = "[-r|-w] [-c cache]",
+     .args = "[-r|-w] [-c cache] [-o options]",
      .what = "reopens an image with new options",
-     .help = " -r, -w  for reading only, or for writing, too\n -c  with another cache mode\n"},
+     .help = " -r, -w  for reading only, or for writing, too\n -c  with another cache mode\n"
+             " -o  discard=unmap and the like, as --image-opts\n"},
     {.name = "map", .run = run_map, .what = "prints the allocated areas of a file"},
     {.name = "alloc",
      .alias = "s",
@@ -413,6 +475,34 @@ const IoCommand io_image_commands[] = {
      .writes = true,
      .args = "[-m prealloc_mode] off",
      .what = "truncates the current file at the given offset"},
+    {.name = "break",
+     .alias = "b",
+     .run = run_break,
+     .min_args = 2,
+     .max_args = 2,
+     .args = "event tag",
+     .what = "sets a breakpoint on event and tags the stopped request as tag",
+     .help = " The image is open through blkdebug; aio_read and aio_write can stop.\n"},
+    {.name = "remove_break",
+     .run = run_remove_break,
+     .min_args = 1,
+     .max_args = 1,
+     .args = "tag",
+     .what = "remove a breakpoint by tag"},
+    {.name = "resume",
+     .alias = "r",
+     .run = run_resume,
+     .min_args = 1,
+     .max_args = 1,
+     .args = "tag",
+     .what = "resumes the request tagged as tag"},
+    {.name = "wait_break",
+     .alias = "wb",
+     .run = run_wait_break,
+     .min_args = 1,
+     .max_args = 1,
+     .args = "tag",
+     .what = "waits for the suspension of a request"},
     {.name = "sleep",
      .run = run_sleep,
      .min_args = 1,

@@ -16,6 +16,7 @@
 #define FILL_READ    0xab
 #define FILL_WRITE   0xcd
 #define MISALIGNMENT 16
+#define COPY_BYTES   (1u << 20)
 
 typedef enum { REQ_READ, REQ_WRITE, REQ_ZERO, REQ_COMPRESSED, REQ_DISCARD } RequestKind;
 
@@ -100,6 +101,51 @@ static int do_discard(BlkNode *node, const Request *r)
     return start < end ? node_discard(node, start, end - start, 0) : 0;
 }
 
+/* Holds the range's clusters and writes what the image lacks into it, up to the first that it has.
+ */
+static int pull_up(BlkNode *node, uint64_t start, uint64_t bytes, uint8_t *data)
+{
+    Track track;
+    Extent e;
+    int ret = node_balance(node);
+    if (ret)
+        return ret;
+    track_begin(&node->requests, &track, start, start + bytes, true);
+    for (uint64_t done = 0; done < bytes && !ret; done += e.bytes) {
+        ret = node->fmt->map(node, start + done, bytes - done, 0, &e);
+        if (ret || e.kind != EXTENT_UNALLOCATED)
+            continue;
+        struct iovec iov = {data, e.bytes};
+        ret = node_read_held(node, start + done, (IoBuf){&iov, 1, 0}, e.bytes);
+        if (!ret)
+            ret = node_write_held(node, start + done, (IoBuf){&iov, 1, 0}, e.bytes);
+    }
+    track_end(&node->requests, &track);
+    return ret;
+}
+
+/* What was read of the backing file becomes the image's own, in whole clusters. */
+static int copy_on_read(BlkNode *node, uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = MIN(align_up(offset + bytes, node->cluster), node->size);
+    if (!node->backing || node->readonly || !bytes)
+        return 0;
+    uint64_t most = MAX(COPY_BYTES, node->cluster);
+    uint8_t *data = block_alloc(most);
+    int ret = data ? 0 : -ENOMEM;
+    for (uint64_t at = align_down(offset, node->cluster); at < end && !ret; at += most)
+        ret = pull_up(node, at, MIN(most, end - at), data);
+    free(data);
+    return ret;
+}
+
+static int perform_read(Request *r, IoBuf buf)
+{
+    BlkNode *node = r->io->node;
+    int ret = r->io->copy_on_read ? copy_on_read(node, r->offset, r->bytes) : 0;
+    return ret ? ret : bytes_read(node, r->offset, buf, r->bytes);
+}
+
 static int perform(Request *r)
 {
     BlkNode *node = r->io->node;
@@ -110,7 +156,7 @@ static int perform(Request *r)
         return -EIO;
     switch (r->kind) {
     case REQ_READ:
-        return bytes_read(node, r->offset, buf, r->bytes);
+        return perform_read(r, buf);
     case REQ_WRITE:
         return bytes_write(node, r->offset, buf, r->bytes);
     case REQ_ZERO:

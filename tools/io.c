@@ -188,22 +188,15 @@ static const char help[] =
     "  -n, --nocache        short for -t none\n"
     "  -t, --cache MODE     cache mode, as of -drive\n"
     "  -m, --misalign       misalign buffers\n"
+    "  -C, --copy-on-read   what is read of a backing file is written into the image\n"
     "  -k, --native-aio     short for -i native\n"
-    "  -i, --aio MODE       threads or native\n"
+    "  -i, --aio MODE       threads, native, or io_uring, which is native here (-t none)\n"
     "  -d, --discard MODE   ignore or unmap\n"
     "  -U, --force-share    open it even if a program is writing it\n"
+    "  -T, --trace WHAT     PATTERN of '-d help' of vmrun, or file=FILE: a log of what is done\n"
     "      --image-opts     the file is a list of options\n"
     "      --object OBJECT  a secret\n"
     "  -V, --version        show the version\n";
-
-static bool take_aio(ImgOpen *how, const char *text)
-{
-    how->mode.file.native = !strcmp(text, "native");
-    if (how->mode.file.native || !strcmp(text, "threads"))
-        return true;
-    report_error("Invalid aio option: %s; there are threads and native", text);
-    return false;
-}
 
 static bool take_discard(ImgOpen *how, const char *text)
 {
@@ -226,14 +219,18 @@ static bool take_option(Io *io, int c, const char *value, GPtrArray *commands)
         return io->snapshot = true;
     case 'm':
         return io->misalign = true;
+    case 'C':
+        return io->copy_on_read = true;
+    case 'T':
+        return img_parse_trace(value);
     case 'n':
         return img_parse_cache("-n", "none", &io->how);
     case 't':
         return img_parse_cache("-t", value, &io->how);
     case 'k':
-        return take_aio(&io->how, "native");
+        return img_parse_aio("-k", "native", &io->how);
     case 'i':
-        return take_aio(&io->how, value);
+        return img_parse_aio("-i", value, &io->how);
     case 'd':
         return take_discard(&io->how, value);
     default:
@@ -272,7 +269,6 @@ static int work(Io *io, const char *name, GPtrArray *commands)
     }
     if (!commands->len)
         ret = read_commands(io);
-    io_drain(io);
     int closed = io->node ? io_close(io) : 0;
     return ret || closed ? 1 : 0;
 }
@@ -288,6 +284,8 @@ static int run_program(int argc, char **argv)
                                                  {"nocache", no_argument, NULL, 'n'},
                                                  {"cache", required_argument, NULL, 't'},
                                                  {"misalign", no_argument, NULL, 'm'},
+                                                 {"copy-on-read", no_argument, NULL, 'C'},
+                                                 {"trace", required_argument, NULL, 'T'},
                                                  {"native-aio", no_argument, NULL, 'k'},
                                                  {"aio", required_argument, NULL, 'i'},
                                                  {"discard", required_argument, NULL, 'd'},
@@ -298,7 +296,7 @@ static int run_program(int argc, char **argv)
     g_autoptr(GPtrArray) commands = g_ptr_array_new();
     Io io = {.how.mode.discard = true};
     int c;
-    while ((c = img_getopt(&self, argc, argv, ":c:f:rsnt:mki:d:UVh", long_options)) != -1) {
+    while ((c = img_getopt(&self, argc, argv, ":c:f:rsnt:mCki:d:T:UVh", long_options)) != -1) {
         if (c == 'V') {
             printf("%s version %s\n", report_program(), VMRUN_VERSION);
             return 0;

@@ -16,7 +16,7 @@ typedef struct Io {
     BlkNode *node; /* NULL: none is open */
     ImgOpen how;   /* as it was opened */
     char *name;
-    bool readonly, snapshot, misalign;
+    bool readonly, snapshot, misalign, copy_on_read;
     unsigned in_flight; /* asynchronous requests */
     bool quit;
 } Io;

@@ -32,6 +32,16 @@ BlkFile *blkdebug_open_name(CoSched *sched, const char *name, HostFileMode mode,
 /* Adds a rule: rule takes the keys above, kind is "inject-error" or "set-state".  An error if file
  * is no such filter, or the rule is bad. */
 bool blkdebug_add_rule(BlkFile *file, const char *kind, const Options *rule, GError **error);
+/* The next request that comes to the event, by QEMU's name, waits there, and has the tag.  An error
+ * if file is no such filter or there is no such event. */
+bool blkdebug_break(BlkFile *file, const char *event, const char *tag, GError **error);
+/* Drops the breaks of that tag, and lets those go on that wait at one; false: there was none. */
+bool blkdebug_remove_break(BlkFile *file, const char *tag);
+/* Lets the request that waits with that tag go on; false: none does. */
+bool blkdebug_resume(BlkFile *file, const char *tag);
+bool blkdebug_is_suspended(const BlkFile *file, const char *tag);
+/* Whatever waits goes on, nothing more waits. */
+void blkdebug_resume_all(BlkFile *file);
 /* Drops all rules; the state is 1 again. */
 void blkdebug_clear(BlkFile *file);
 /* QEMU's name of an event. */

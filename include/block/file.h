@@ -179,6 +179,10 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
 BlkFile *host_file_temporary(CoSched *sched, GError **error);
 /* Device and inode, to tell whether two names are one file; false if file is no host file. */
 bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode);
+/* Asks the host's file system for what suits a new, empty image; what it cannot do is no error.
+ * nocow: to write in place (btrfs); extent_bytes: to take space in such units (XFS), 0: in its
+ * own.  A file that is not empty yet is asked for when it is emptied. */
+void host_file_hint(BlkFile *file, bool nocow, uint32_t extent_bytes);
 /* Takes its lock anew, for another use or after it was opened with mode.share; drop: gives it up.
  * Only host files have locks. */
 bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error);

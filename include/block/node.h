@@ -210,6 +210,7 @@ typedef struct NodeMode {
     const char *snapshot;
     /* Borrowed, in place of the external data file that the image names; NULL: what it names. */
     BlkFile *data_file;
+    const char *data_name; /* the same by a name, to be opened */
     /* Bytes of metadata cached; 0: the default. */
     uint64_t l2_cache, refcount_cache;
     /* An encrypted image's password: the ID of a secret (block/secret.h); NULL: none is given. */
@@ -251,6 +252,9 @@ static inline BlkFile *extent_file(const Extent *extent)
 {
     return extent->file ? extent->file : extent->node->file;
 }
+
+/* Options that all formats take when an image is made: about its file. */
+extern const CreateOption image_file_options[];
 
 /* NULL-terminated. */
 extern const BlkFormat *const block_formats[];
@@ -315,7 +319,7 @@ void node_forget_expanded(BlkNode *node);
  */
 
 /* Bytes of the guest's disk.  Smaller: what lies behind is lost, so ask first. Larger: new bytes
- * read as zeros, whatever a longer backing file holds. */
+ * read as zeros, whatever a longer backing file holds; as anything, if node->garbage. */
 bool node_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error);
 
 /* Snapshot number n is node->fmt->snapshot(node, n), where fmt->snapshot is not NULL. */
@@ -337,11 +341,11 @@ int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes
 bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
 /* Forgets all that the image holds itself, so that the backing file shows through: commit. */
 bool node_make_empty(BlkNode *node, GError **error);
-/* Changes creation options (compat, lazy_refcounts, refcount_bits, size, backing_file,
- * backing_fmt); force: even if something is lost by it. */
+/* Changes creation options, node->fmt->amend_options; force: even if something is lost by it. */
 bool node_amend(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
                 GError **error);
-/* Moves clusters down into free room and cuts the file's end off. */
+/* Makes the file smaller, in place: clusters or blocks move down into free room and the end is cut
+ * off; a raw image's zeros become holes. */
 bool node_compact(BlkNode *node, const NodeProgress *progress, GError **error);
 /* What an image that spec describes would take, filled with what source holds (NULL: nothing is
  * known about its contents). */

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 
-from tap import IMG, SEED, WORK, expect, img, main, peer, run
+from tap import IMG, SEED, Failed, WORK, expect, img, main, peer, run
 
 MIB = 1 << 20
 SECRET = ["--object", "secret,id=sec0,data=geheim"]
@@ -223,6 +223,142 @@ def machine():
     expect("no secret with id 's'" in out, out)
 
 
+SECRETS = [*SECRET, "--object", "secret,id=new,data=neu", "--object", "secret,id=bad,data=falsch"]
+LAYOUTS = {"luks": ("", "driver=luks,key-secret={},file.filename={}"),
+           "qcow2": ("encrypt.", "driver=qcow2,encrypt.key-secret={},file.filename={}")}
+
+
+def make_slots(tool, fmt):
+    prefix, _ = LAYOUTS[fmt]
+    options = f"{prefix}key-secret=sec0,{prefix}iter-time=1"
+    if fmt == "qcow2":
+        options += ",encrypt.format=luks"
+    out = patiently(tool, "create", "-q", *SECRETS, "-f", fmt, "-o", options, "i", MIB)
+    expect(not out, out)
+
+
+def amend(tool, fmt, options, secret="sec0", flags=(), name="i"):
+    """The exit code."""
+    prefix, opts = LAYOUTS[fmt]
+    options = ",".join(prefix + o for o in options.split(","))
+    argv = [tool, "amend", *SECRETS, *flags, "--image-opts", opts.format(secret, name), "-o", options]
+    try:
+        out = patiently(*argv)
+    except Failed as e:
+        raise Failed(f"{options}: {e}") from e
+    return out
+
+
+def opens(fmt, secret, name="i"):
+    """Whether both can read the image with a secret."""
+    found = set()
+    for tool in (IMG, "qemu-img"):
+        out = run(tool, "convert", *SECRETS, "--image-opts", LAYOUTS[fmt][1].format(secret, name), "o",
+                  code={0, 1})
+        found.add(not out)
+    expect(len(found) == 1, f"{secret}: only one of the tools opens it")
+    return found.pop()
+
+
+def slots(fmt):
+    """Passwords put in and taken out, by both, with the same refusals."""
+    def test():
+        for first, second in ((IMG, "qemu-img"), ("qemu-img", IMG), (IMG, IMG)):
+            make_slots(first, fmt)
+            expect(not opens(fmt, "new"), "the new password opens it before it is there")
+            new = "state=active,new-secret=new,iter-time=1"
+            for options in ("state=active", "state=active,new-secret=none", new + ",old-secret=sec0",
+                            new + ",keyslot=0", new + ",keyslot=8", "state=inactive", "state=some",
+                            "state=inactive,new-secret=new", "state=inactive,old-secret=bad",
+                            "state=inactive,keyslot=0", "state=inactive,old-secret=sec0",
+                            "state=inactive,keyslot=5", "keyslot=1", "cipher-alg=aes-128",
+                            "state=inactive,keyslot=0,old-secret=bad",
+                            "state=inactive,old-secret=sec0,iter-time=1"):
+                for tool in (first, second):
+                    before = open("i", "rb").read()
+                    expect(amend(tool, fmt, options), f"{tool} takes {options}")
+                    expect(open("i", "rb").read() == before, f"{options}: refused, but changed")
+            expect(not amend(second, fmt, new + ",keyslot=3"), "slot 3")
+            expect(not amend(first, fmt, new), "the next free slot")
+            expect(opens(fmt, "new") and opens(fmt, "sec0"), "both passwords")
+            expect(not amend(first, fmt, "state=inactive,old-secret=sec0", "new"), "out with the old")
+            expect(opens(fmt, "new") and not opens(fmt, "sec0"), "only the new")
+            expect(not amend(second, fmt, "state=inactive,keyslot=3", "new"), "out of slot 3")
+            expect(opens(fmt, "new"), "the new is left in slot 1")
+            expect(amend(first, fmt, "state=inactive,old-secret=new", "new"), "the last")
+            expect(not amend(first, fmt, "state=inactive,old-secret=new", "new", ["--force"]), "forced")
+            expect(not opens(fmt, "new") and not opens(fmt, "sec0"), "closed for ever")
+        make_slots(IMG, fmt)
+        for n in range(1, 8):
+            expect(not amend(IMG, fmt, "state=active,new-secret=new,iter-time=1"), f"slot {n}")
+        expect("in use" in amend(IMG, fmt, "state=active,new-secret=new,iter-time=1"), "a ninth")
+        expect(not amend(IMG, fmt, "state=active,new-secret=new,iter-time=1,keyslot=0", "sec0", ["--force"]), "")
+        expect(opens(fmt, "new") and not opens(fmt, "sec0"), "overwritten")
+        expect("no key slots" in img("amend", *SECRETS, "-o", "encrypt.state=active", "q", code=1)
+               if not img("create", "-q", "-f", "qcow2", "q", "1M") else False, "no LUKS")
+    return test
+
+
+def slot_faults():
+    """Whatever write or flush fails: the old password still opens the image, until it is erased."""
+    make_slots(IMG, "luks")
+    amend(IMG, "luks", "state=active,new-secret=new,iter-time=1")
+    shutil.copy("i", "two")
+    for options, kept in (("state=active,new-secret=bad,iter-time=1", {"sec0", "new"}),
+                          ("state=inactive,old-secret=new", {"sec0"})):
+        for event in ("pwritev", "flush_to_disk"):
+            fired = 0
+            for n in range(1, 20):
+                shutil.copy("two", "i")
+                with open("rules", "w") as f:
+                    for state in range(1, n):
+                        f.write(f'[set-state]\nevent = "{event}"\nstate = "{state}"\n'
+                                f'new_state = "{state + 1}"\n')
+                    f.write(f'[inject-error]\nevent = "{event}"\nstate = "{n}"\n')
+                out = amend(IMG, "luks", options, name="blkdebug:rules:i")
+                if not out:
+                    break
+                fired += 1
+                expect("Input/output error" in out, out)
+                for secret in kept:
+                    expect(opens("luks", secret), f"{options} {event} {n}: {secret} is lost")
+            expect(fired >= 2 and not out, f"{options} {event}: {fired} faults, then {out}")
+
+
+def slot_places():
+    """A free slot whose place lies elsewhere is not written."""
+    create(IMG, "i", SHAPES[0])
+    data = open("i", "rb").read()
+    for at, value in ((208 + 48 + 40, 0), (208 + 48 + 40, 0xffffffff), (208 + 48 + 44, 0xffffffff),
+                      (208 + 48 + 44, 0), (208 + 48 + 40, 8), (208 + 48 + 40, 4 * MIB // 512)):
+        copy = bytearray(data)
+        struct.pack_into(">I", copy, at, value)
+        open("i", "wb").write(copy)
+        out = amend(IMG, "luks", "state=active,new-secret=new,iter-time=1,keyslot=1")
+        expect("key slot" in out, f"{at} {value}: {out}")
+        expect(open("i", "rb").read() == copy, f"{at} {value}: written all the same")
+
+
+def resize_luks():
+    for grow, shrink in ((IMG, "qemu-img"), ("qemu-img", IMG)):
+        create(IMG, "i", SHAPES[0], MIB)
+        opts = image_opts("i")
+        run("qemu-io", *SECRET, "-c", "write -P 7 0 1M", "--image-opts", opts)
+        run(grow, "resize", "-q", *SECRET, "--image-opts", opts, "+2M")
+        run("qemu-io", *SECRET, "-c", "read -P 7 0 1M", "-c", "write -P 8 1M 2M", "--image-opts", opts)
+        run(shrink, "resize", "-q", *SECRET, "--shrink", "--image-opts", opts, "2M")
+        run("qemu-io", *SECRET, "-c", "read -P 7 0 1M", "-c", "read -P 8 1M 1M", "--image-opts", opts)
+        expect(json.loads(peer("info", "--output=json", "i"))["virtual-size"] == 2 * MIB, "size")
+    for how in ("falloc", "full"):
+        img("resize", "-q", *SECRET, f"--preallocation={how}", "--image-opts", opts, "6M")
+        expect(os.stat("i").st_blocks * 512 > 6 * MIB, f"resize, {how}")
+        create(IMG, "p", f"preallocation={how}", 4 * MIB)
+        expect(os.stat("p").st_blocks * 512 > 4 * MIB, f"create, {how}")
+    expect("off, falloc and full" in img("create", *SECRET, "-f", "luks", "-o",
+                                         QUICK + ",preallocation=metadata", "x", "1M", code=1), "metadata")
+    expect("--shrink" in img("resize", *SECRET, "--image-opts", opts, "1M", code=1), "shrink")
+
+
 def tests():
     for options in SHAPES:
         if "aes-192" in options:
@@ -232,6 +368,11 @@ def tests():
     for options in ("", ",cluster_size=4k,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv"):
         yield f"qcow2/ours{options}", in_qcow2(IMG, options), True
         yield f"qcow2/theirs{options}", in_qcow2("qemu-img", options), True
+    for fmt in LAYOUTS:
+        yield f"slots/{fmt}", slots(fmt), True
+    yield "slot-faults", slot_faults, True
+    yield "slot-places", slot_places, False
+    yield "resize", resize_luks, True
     yield "convert", convert, True
     yield "errors", errors, False
     yield "hostile", hostile, False

@@ -156,7 +156,227 @@ def offload():
         expect((theirs, ours, os.path.exists("y")) == (1, 1, False), f"{argv}: {ours}")
 
 
+def amend_names():
+    """The data file's name can be changed, the backing file's not."""
+    img("create", "-q", "-f", "qcow2", "plain", "1M")
+    img("create", "-q", "-f", "qcow2", "-o", "data_file=data,data_file_raw=on", "q", "1M")
+    run(IO, "-c", "write -P 3 0 1M", "q")
+    for options in ("data_file=data", "data_file_raw=on"):
+        theirs, ours = both("amend", "-o", options, "plain")
+        expect(theirs == ours == 1, f"{options}: {ours}")
+    os.rename("data", "moved")
+    opts = "driver=qcow2,file.filename=q,data-file.driver=file,data-file.filename=moved"
+    img("info", "q", code=1)
+    img("amend", "--image-opts", "-o", "data_file=moved,data_file_raw=off", opts)
+    for program in ("qemu-img", IMG):
+        info = json.loads(run(program, "info", "--output=json", "q"))["format-specific"]["data"]
+        expect((info["data-file"], info["data-file-raw"]) == ("moved", False), str(info))
+    run("qemu-io", "-c", "read -P 3 0 1M", "q")
+    theirs, ours = both("amend", "-o", "data_file_raw=on", "q")
+    expect(theirs == ours == 1, f"data_file_raw=on: {ours}")
+    img("create", "-q", "-f", "qcow2", "-b", "plain", "-F", "qcow2", "top")
+    for options in ("backing_file=q", "backing_fmt=raw", "backing_file=q,backing_fmt=qcow2"):
+        theirs, ours = both("amend", "-o", options, "top")
+        expect(theirs == ours == 1, f"{options}: {ours}")
+        before = open("top", "rb").read()
+        img("amend", "-o", options, "top", code=1)
+        expect(open("top", "rb").read() == before, f"{options}: refused, but changed")
+    expect("'rebase' changes it" in img("amend", "-o", "backing_file=q", "top", code=1), "rebase")
+    theirs, ours = both("amend", "-o", "backing_file=plain,backing_fmt=qcow2", "top")
+    expect(theirs == ours == 0, "the same")
+    expect("must be forced" in img("amend", "-o", "size=4k", "plain", code=1), "size")
+    img("amend", "--force", "-o", "size=4k", "plain")
+
+
+def create_options():
+    """What the peer takes: the same words, and images that it finds right."""
+    peer("create", "-q", "-f", "qcow2", "base", "4M")
+    run(IO, "-c", "write -P 7 0 3M", "base")
+    os.makedirs("bin")
+    os.symlink(IMG, "bin/qemu-img")
+    for fmt, options in (("raw", "nocow=on"), ("qcow2", "nocow=on"), ("qcow2", "encryption=off"),
+                         ("qcow", "encryption=off"), ("vmdk", "toolsversion=10240"), ("vdi", "nocow=off"),
+                         ("vhdx", "nocow=on"), ("raw", "extent_size_hint=1M"), ("vmdk", "nocow=on")):
+        argv = ["create", "-f", fmt, "-o", options, "x", "4M"]
+        theirs, ours = run("qemu-img", *argv), run("bin/qemu-img", *argv)
+        if fmt not in ("vdi", "vhdx"):  # where they tell the options of the file first
+            expect(sorted(theirs.split()) == sorted(ours.split()), f"{fmt} {options}: {theirs}{ours}")
+        peer("info", "-f", fmt, "x")
+    expect("toolsVersion" in open("x", errors="replace").read(), "x is no vmdk")
+    for argv in (["-f", "qcow2", "-o", "encryption=on"], ["-f", "vmdk", "-o", "toolsversion=new"],
+                 ["-f", "raw", "-o", "nocow=maybe"], ["-f", "raw", "-o", "extent_size_hint=5G"],
+                 ["-f", "qcow2", "-o", "preallocation=full", "-b", "base", "-F", "qcow2"]):
+        os.unlink("x")
+        img("create", *argv, "x", "4M", code=1)
+        expect(not os.path.exists("x"), f"{argv}: left a file")
+        img("create", "-q", "x", "1M")
+    for how in ("metadata", "falloc", "full"):
+        for maker in (IMG, "qemu-img"):
+            run(maker, "create", "-q", "-f", "qcow2", "-o", f"extended_l2=on,preallocation={how}",
+                "-b", "base", "-F", "qcow2", "x", "6M")
+            peer("check", "x")
+            img("check", "x")
+            expect((os.stat("x").st_blocks * 512 > 6 * MIB) == (how != "metadata"), f"{how}: space")
+            run(IO, "-c", "read -P 7 0 3M", "-c", "read -P 0 3M 3M", "-c", "write -P 8 10k 4k", "x")
+            run("qemu-io", "-c", "read -P 7 0 10k", "-c", "read -P 8 10k 4k", "-c", "read -P 7 14k 2M",
+                "-c", "write -P 9 4M 100k", "x")
+            run(IO, "-c", "read -P 9 4M 100k", "-c", "read -P 0 4300800 1M", "x")
+            peer("check", "x")
+            expect(stored("qcow2", "x") == 3 * MIB + 100 * KIB, f"{maker} {how}: {stored('qcow2', 'x')}")
+
+
+def faults_by_options():
+    """Rules of blkdebug in --image-opts and json: the image sees them from the beginning."""
+    img("create", "-q", "-f", "qcow2", "q", "1M")
+    run(IO, "-c", "write -P 1 0 64k", "q")
+    base = "driver=qcow2,file.driver=blkdebug,file.image.filename=q,"
+    rule = base + "file.inject-error.0.event=write_aio,file.inject-error.0.errno=28"
+    for program in ("qemu-io", IO):
+        out = run(program, "-c", "write -P 2 0 4k", "--image-opts", rule, code=1)
+        expect("No space left" in out, f"{program}: {out}")
+        name = ('json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file",'
+                '"filename":"q"},"inject-error":[{"event":"write_aio","once":true}]}}')
+        out = run(program, "-c", "write -P 2 0 4k", "-c", "write -P 1 0 4k", name, code=1)
+        expect("Input/output error" in out and "wrote 4096" in out, f"{program}: {out}")
+        states = (base + "file.set-state.0.event=write_aio,file.set-state.0.new_state=2,"
+                  "file.inject-error.0.event=write_aio,file.inject-error.0.state=2")
+        out = run(program, "-c", "write -P 1 0 4k", "-c", "write -P 1 4k 4k", "--image-opts", states,
+                  code=1)
+        expect("wrote 4096" in out and "Input/output error" in out, f"{program}: {out}")
+    out = run(IO, "-c", "read 0 4k", "--image-opts",
+              base + "file.inject-error.0.event=l2_load", code=1)
+    expect("read failed" in out, out)
+    for options, wrong in (("file.inject-error.0=x", "file.inject-error.NUMBER.KEY"),
+                           ("file.inject-error.0.evnt=x", "no key 'evnt'"),
+                           ("file.inject-error.0.event=x", "event"), ("file.config=none", "none")):
+        out = run(IO, "-c", "read 0 4k", "--image-opts", base + options, code=1)
+        expect(wrong in out, f"{options}: {out}")
+    out = img("info", "--image-opts", "file.filename=q,file.inject-error.0.event=l2_load", code=1)
+    expect("file.driver=blkdebug is missing" in out, out)
+
+
+def breaks():
+    """A request waits at an event, others overtake it, it goes on."""
+    script = ["-c", "break write_aio A", "-c", "aio_write -P 1 0 4k", "-c", "wait_break A",
+              "-c", "write -P 2 512k 4k", "-c", "read -P 0 0 4k", "-c", "resume A", "-c", "aio_flush",
+              "-c", "read -P 1 0 4k", "-c", "break write_aio B", "-c", "remove_break B",
+              "-c", "write -P 3 0 4k"]
+    for program in ("qemu-io", IO):
+        img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "q", "1M")
+        out = run(program, *script, "blkdebug::q")
+        expect(out.count("wrote 4096") == 3 and "failed" not in out, f"{program}: {out}")
+    for line, wrong in (("resume A", "Could not resume request"), ("remove_break A", "Could not remove"),
+                        ("break nothing A", "no event 'nothing'"), ("wait_break A", "No request"),
+                        ("break write_aio", "bad argument count")):
+        out = run(IO, "-c", line, "blkdebug::q", code=1)
+        expect(wrong in out, f"{line}: {out}")
+    expect("not open through blkdebug" in run(IO, "-c", "break write_aio A", "q", code=1), "no filter")
+    # Whoever forgets to resume does not wait for ever at the end.
+    run(IO, "-c", "break write_aio A", "-c", "aio_write -P 9 0 4k", "-c", "wait_break A", "blkdebug::q")
+    run("qemu-io", "-c", "read -P 9 0 4k", "q")
+
+
+def io_letters():
+    img("create", "-q", "-f", "qcow2", "base", "1M")
+    run(IO, "-c", "write -P 7 0 512k", "base")
+    for program in ("qemu-io", IO):
+        img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+        run(program, "-C", "-c", "read -P 7 60k 8k", "-c", "aio_read -P 7 200k 1k", "-c", "aio_flush", "top")
+        top = [e for e in json.loads(peer("map", "--output=json", "top")) if e["depth"] == 0]
+        expect(sum(e["length"] for e in top if e["present"]) == 192 * KIB, f"{program}: {top}")
+        peer("check", "top")
+        for aio in ("io_uring", "threads"):
+            for cache in ("none", "writeback"):
+                run(program, "-i", aio, "-t", cache, "-c", "read -P 7 0 64k", "top")
+        run(program, "-c", "open -C -o driver=qcow2 top", "-c", "read -P 7 400k 4k")
+        run(program, "-c", "reopen -o discard=unmap", "-c", "read -P 7 0 4k", "top")
+    run(IO, "-f", "qcow2", "-c", "reopen -r -o cache.direct=on", "-c", "reopen -o discard=ignore",
+        "-c", "read -P 7 0 4k", "top")
+    expect("unknown" in run(IO, "-c", "reopen -o nothing=1", "top", code=1), "reopen -o nothing")
+    img("bench", "-c", 8, "-d", 2, "-i", "io_uring", "-t", "none", "top")
+    peer("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    theirs, ours = both("rebase", "-u", "top",
+                        prepare=lambda: peer("rebase", "-u", "-b", "base", "-F", "qcow2", "top"))
+    expect(theirs == ours == 0, "rebase -u")
+    expect("backing" not in img("info", "top"), "rebase -u leaves a backing file")
+    theirs, ours = both("rebase", "top")
+    expect(theirs == ours == 1, "rebase without -b")
+
+
+def trace():
+    img("create", "-q", "q", "1M")
+    for argv in (["-T", "block"], ["--trace", "enable=bl*"], ["--trace=block"], ["-T", "events=list"],
+                 ["-T", "block,file=log"]):
+        with open("list", "w") as f:
+            f.write("# a comment\n\nblock\n")
+        out = img(*argv, "convert", "q", "x")
+        log = open("log").read() if "log" in argv[-1] else out
+        expect("x: flush" in log or "q: read" in log or "x: zero" in log, f"{argv}: {log}")
+        out = run(IO, *argv, "-c", "read 0 4k", "q")
+        log = open("log").read() if "log" in argv[-1] else out
+        expect("q: read 0+4096" in log, f"{argv}: {log}")
+    for argv, wrong in ((["-T", "bdrv_*"], "fits nothing"), (["-T"], "lacks its value"),
+                        (["-T", "events=none"], "none"), (["-T", "x=y"], "'x'")):
+        out = img(*argv, *(["info", "q"] if len(argv) > 1 else []), code=1)
+        expect(wrong in out, f"{argv}: {out}")
+    expect("block" in img("-T", "help", code=1), "help")
+
+
+def error_words():
+    """What scripts look for in the peer's messages stands in ours."""
+    os.makedirs("dir")
+    os.makedirs("bin")
+    os.symlink(IMG, "bin/qemu-img")
+    peer("create", "-q", "-f", "qcow2", "q", "1M")
+    peer("create", "-q", "r", "1M")
+    open("empty", "wb").close()
+    missing = "qemu-img: Could not open 'none': "
+    for argv, words in (
+            (["info", "none"], missing), (["map", "none"], missing), (["check", "none"], missing),
+            (["convert", "none", "x"], missing), (["resize", "none", "1M"], missing),
+            (["commit", "none"], missing), (["compare", "q", "none"], missing),
+            (["info", "none"], "Could not open 'none': No such file or directory"),
+            (["info", "dir"], "Could not open 'dir': "), (["info", "-f", "qcow2", "r"], "Could not open 'r': "),
+            (["info", "-f", "foo", "q"], "Could not open 'q': Unknown "),
+            (["info", "--image-opts", "driver=qcow2,file.filename=none"],
+             "Could not open 'none': No such file or directory"),
+            (["info", "json:{"], "Could not open 'json:{': "), (["info"], "Expecting one image file name"),
+            (["info", "q", "r"], "Expecting one image file name"), (["info", "-Z", "q"], "unrecognized option '-Z'"),
+            (["compare", "q"], "Expecting two image file names"), (["foo"], "Command not found: foo"),
+            (["create", "x"], "x: Image creation needs a size parameter"),
+            (["create", "-f", "foo", "x", "1M"], "Unknown file format 'foo'"),
+            (["create", "-f", "qcow2", "-o", "foo=1", "x", "1M"], "Invalid parameter 'foo'"),
+            (["create", "none/x", "1M"], "Could not create 'none/x': No such file or directory"),
+            (["create", "dir", "1M"], "Could not create 'dir': Is a directory"),
+            (["create", "-b", "q", "-F", "qcow2", "x", "1M"], "x: Backing file not supported for file format 'raw'"),
+            (["create", "-f", "qcow2", "-F", "raw", "x", "1M"],
+             "x: Backing format cannot be used without backing file"),
+            (["convert", "-O", "foo", "q", "x"], "Unknown file format 'foo'"),
+            (["convert", "-t", "foo", "q", "x"], "Invalid cache option: foo"),
+            (["convert", "-n", "-O", "raw", "q", "empty"], "output file is smaller than input file"),
+            (["convert", "-c", "-O", "raw", "q", "x"], "Compression not supported for this file format"),
+            (["convert", "-O", "qcow2", "-o", "foo=1", "q", "x"], "Invalid parameter 'foo'"),
+            (["amend", "q"], "Must specify options (-o)"), (["amend", "-o", "foo=1", "q"], "Invalid parameter 'foo'"),
+            (["rebase", "-b", "none", "-F", "raw", "q"], "Could not open new backing file 'none'"),
+            (["bitmap", "q", "b"], "Need at least one of --add")):
+        texts = [run(program, *argv, code={1, 2}) for program in ("qemu-img", "bin/qemu-img")]
+        expect(words in texts[0], f"{argv}: the peer says {texts[0]}")
+        expect(words in texts[1], f"{argv}: ours says {texts[1]}")
+    for letters, words in (([], 'Failed to get "write" lock'), (["-r"], 'Failed to get shared "write" lock')):
+        for holder, other in ((IO, "qemu-io"), ("qemu-io", IO)):
+            with subprocess.Popen([holder, "-f", "qcow2", "q"], stdin=subprocess.PIPE, text=True,
+                                  stdout=subprocess.PIPE) as p:
+                p.stdin.write("length\n")
+                p.stdin.flush()
+                p.stdout.readline()
+                out = run(other, *letters, "-f", "qcow2", "-c", "length", "q", code=1)
+                p.communicate("quit\n", timeout=60)
+            expect(words in out, f"{other} {letters}: {out}")
+
+
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
-        (rate, False), (json_names, True), (offload, True))])
+        (rate, False), (json_names, True), (offload, True), (amend_names, True),
+        (create_options, True), (faults_by_options, True), (breaks, True), (io_letters, True),
+        (trace, False), (error_words, True))])

@@ -21,11 +21,11 @@ def general():
     says("vmrun-img version", "--version", code=0)
     says("no command given")
     says("did you mean 'create'", "creat")
-    says("unknown command 'xyzzy'", "xyzzy")
+    says("Command not found: xyzzy", "xyzzy")
     for command in ("create", "info", "check", "convert", "snapshot", "rebase"):
         says(f"usage: vmrun-img {command}", command, "--help", code=0)
         says("vmrun-img: ", command)
-        says("'-Z' is unknown", command, "-Z", "x")
+        says("unrecognized option '-Z'", command, "-Z", "x")
         says("'--nonsense'", command, "--nonsense", "x")
         says("needs a value", command, "-f")
 
@@ -42,7 +42,7 @@ def create():
     says("did you mean 'qcow2'", "create", "-f", "qcow22", "b", "1M")
     says("there are raw", "create", "-f", "zzz", "b", "1M")
     says("is no size", "create", "b", "1X")
-    says("size of 'b' is missing", "create", "-f", "qcow2", "b")
+    says("b: Image creation needs a size parameter", "create", "-f", "qcow2", "b")
     says("did you mean 'cluster_size'", "create", "-f", "qcow2", "-o", "cluster_siz=4k", "b", "1M")
     says("has no option", "create", "-f", "raw", "-o", "cluster_size=4k", "b", "1M")
     says("power of two", "create", "-f", "qcow2", "-o", "cluster_size=3k", "b", "1M")
@@ -50,9 +50,9 @@ def create():
     says("needs compat=1.1", "create", "-f", "qcow2", "-o", "compat=0.10,refcount_bits=8", "b", "1M")
     says("needs compat=1.1", "create", "-f", "qcow2", "-o", "compat=0.10,lazy_refcounts=on", "b", "1M")
     says("too many", "create", "-f", "qcow2", "-o", "cluster_size=512", "b", "1P")
-    says("no backing files", "create", "-b", "a", "b", "1M")
+    says("Backing file not supported", "create", "-b", "a", "b", "1M")
     says("No such file", "create", "-f", "qcow2", "-b", "none", "-F", "raw", "b", "1M")
-    says("cannot create", "create", "/nonexistent/b", "1M")
+    says("Could not create", "create", "/nonexistent/b", "1M")
     expect(not os.path.exists("b"), "a failed create left a file")
     says("power of two", "create", "-f", "qcow2", "-o", "cluster_size=3k", "a", "1M")
     expect(os.path.getsize("a") == MIB, "a failed create emptied the file that stood there")
@@ -81,7 +81,7 @@ def create():
     for how in ("off", "falloc", "full"):
         img("create", "-q", "-o", f"preallocation={how}", "p", "2M")
         expect((os.stat("p").st_blocks * 512 >= 2 * MIB) == (how != "off"), how)
-    says("exclude each other", "create", "-f", "qcow2", "-b", "a", "-F", "raw", "-o", "preallocation=full", "e")
+    says("only be used at the same time", "create", "-f", "qcow2", "-b", "a", "-F", "raw", "-o", "preallocation=full", "e")
 
 
 def info():
@@ -129,11 +129,11 @@ def convert():
     says("give an input and an output", "convert", "a")
     says("No such file", "convert", "none", "b")
     says("did you mean 'qcow2'", "convert", "-O", "qcow22", "a", "b")
-    says("no compression", "convert", "-c", "-O", "raw", "a", "b")
+    says("Compression not supported", "convert", "-c", "-O", "raw", "a", "b")
     says("-m takes", "convert", "-m", "0", "a", "b")
     says("-m takes", "convert", "-m", "65", "a", "b")
     says("-S takes", "convert", "-S", "700", "a", "b")
-    says("unknown word", "convert", "-t", "sometimes", "a", "b")
+    says("Invalid cache option", "convert", "-t", "sometimes", "a", "b")
     says("make no sense", "convert", "-n", "-o", "compat=0.10", "a", "b")
     says("has no snapshots", "convert", "-l", "snap", "a", "b")
     expect("100.00/100%" in img("convert", "-p", "-O", "qcow2", "a", "b"), "no progress")

@@ -412,7 +412,7 @@ static void test_backup(gconstpointer more)
     what.file = "/nonexistent/copy";
     blk = open_drive("@top");
     g_assert_true(blk_job_backup(blk, &what, ended, &end, &error));
-    ends_with(&end, "cannot create");
+    ends_with(&end, "Could not create");
     expect_all(blk, expected);
     blk_close(blk);
 }

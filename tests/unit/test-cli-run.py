@@ -171,7 +171,7 @@ def test_type_ahead(tmp):
     expect(result.returncode == 0, result)
     said = result.stdout.replace("\r", "")
     for part in (f"floppy0: {floppy} (raw)\n", "floppy0: [not inserted]\n",
-                 "Error: cannot open '/nonexistent'"):
+                 "Error: Could not open '/nonexistent'"):
         expect(part in said, said)
         said = said[said.index(part):]
 
