@@ -109,8 +109,9 @@ void pci_set_bar_memory(PciDevice *pci, unsigned n, Region *region, bool prefetc
 
 /* ---- Option ROM ---- */
 
-/* Firmware passes over a ROM that names another device, and distributions' ROM for the ne2k_pci names none: a
- * class's own ROM is told which device it is for (PCI Firmware Specification 3.0, 5.1.2), and its sum kept. */
+/* Firmware passes over a ROM that names another device, and distributions' ROM for the ne2k_pci
+ * names none: a class's own ROM is told which device it is for (PCI Firmware
+ * Specification 3.0, 5.1.2), and its sum kept. */
 static void name_device(const PciDevice *pci, uint8_t *rom, size_t length)
 {
     enum { SUM = 6, DATA = 0x18, VENDOR = 4, DATA_SIZE = 0x18 };
