@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Boots a disk of scripts/make-debian-disk without a screen: waits for the login, takes a screenshot, logs
-in on the serial port and, with -p PORT:22, by ssh, and powers off.
+in on the serial port, looks at the network and, with -p PORT:22, comes by ssh, and powers off.
 """
 import os
 import re
@@ -105,10 +105,11 @@ def main():
         demo.type("debian")
         demo.expect(r"\$ ")
         demo.screendump(picture)
-        if port := forwarded_port(options):
+        if not any(word.startswith(("-nic", "-net")) for word in options):
             demo.type("until ip -4 -br addr show scope global | grep .; do sleep 1; done; echo it has one")
             address = demo.expect(r"(\d+\.\d+\.\d+\.\d+)/\d+[^$]*it has one")[1]
             print(f"the guest's address by DHCP: {address}")
+        if port := forwarded_port(options):
             demo.ssh(port)
         demo.type("sudo poweroff")
         demo.console.settimeout(None)

@@ -109,6 +109,24 @@ void pci_set_bar_memory(PciDevice *pci, unsigned n, Region *region, bool prefetc
 
 /* ---- Option ROM ---- */
 
+/* Firmware passes over a ROM that names another device, and distributions' ROM for the ne2k_pci
+ * names none: a class's own ROM is told which device it is for (PCI Firmware
+ * Specification 3.0, 5.1.2), and its sum kept. */
+static void name_device(const PciDevice *pci, uint8_t *rom, size_t length)
+{
+    enum { SUM = 6, DATA = 0x18, VENDOR = 4, DATA_SIZE = 0x18 };
+    if (length < DATA + 2 || rom[0] != 0x55 || rom[1] != 0xaa)
+        return;
+    size_t data = ld16_le(rom + DATA);
+    if (data + DATA_SIZE > length || data <= SUM || memcmp(rom + data, "PCIR", 4) != 0)
+        return;
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t *byte = rom + data + VENDOR + i, right = pci->config[PCI_VENDOR_ID + i];
+        rom[SUM] += *byte - right;
+        *byte = right;
+    }
+}
+
 static bool load_rom(PciDevice *pci, const char *file, GError **error)
 {
     uint64_t length, size = 2048; /* the smallest that a ROM BAR can tell */
@@ -119,6 +137,8 @@ static bool load_rom(PciDevice *pci, const char *file, GError **error)
         size *= 2;
     if (!region_init_rom(&pci->rom, pci->dev.cls->name, MAX(size, RAM_PAGE_SIZE), error))
         return false;
+    if (!pci->romfile)
+        name_device(pci, bytes, length);
     memcpy(region_ram_ptr(&pci->rom), bytes, length);
     PciBar bar = {.region = &pci->rom, .size = pci->rom.size};
     set_bar(pci, PCI_ROM_BAR, &bar, 0);

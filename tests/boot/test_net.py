@@ -326,14 +326,23 @@ def test_pxe():
             vm.screendump(os.path.join(pictures, "pxe.png"))
 
 
-# A program of 16 bits for 0:7c00 that writes a text into the screen's upper left corner.
-HELLO = bytes.fromhex("b800b8 8ec0 31ff 8edf fc be 1a7c b41f ac 84c0 7403 ab ebf8 f4 ebfd".replace(
-    " ", "")) + b"booted by PXE\0"
+# A program of 16 bits for 0:7c00 that writes a text to the first serial port.
+HELLO = bytes.fromhex("31c0 8ed8 fc be167c baf803 ac 84c0 7403 ee ebf8 f4 ebfd".replace(" ", "")) + \
+    b"booted by PXE\n\0"
+
+
+def need_native_kvm():
+    with Vm("-accel", "auto", "-S", limit=60) as vm:
+        vm.wait(lambda: re.search(r"vmrun: (kvm|interp),", vm.said()), "the start line")
+        if "vmrun: kvm," not in vm.said():
+            raise Skip("KVM emulates ring 0 here: iPXE's ROM ends in a triple fault then, with qemu too")
 
 
 def pxe_rom(card):
     """The card's ROM: an address, a file by TFTP, which runs."""
     need_engine(ENGINE)
+    if ENGINE == "kvm":
+        need_native_kvm()
     need(f"/usr/lib/ipxe/qemu/pxe-{card}.rom", "ipxe-qemu")
     root = os.path.join(WORK.name, "tftp")
     os.makedirs(root, exist_ok=True)
@@ -341,7 +350,7 @@ def pxe_rom(card):
         file.write(HELLO)
     with Vm("-accel", ENGINE, "-m", "32", "-boot", "n", "-nic",
             f"user,model={card},tftp={root},bootfile=/hello", limit=900) as vm:
-        vm.wait_screen("booted by PXE")
+        vm.wait_serial("booted by PXE")
 
 
 # ---- qemu's card on vmrun's user network, over a stream ----

@@ -45,7 +45,7 @@ class Console:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.socket.settimeout(1)
-        self.text = ""
+        self.text = self.before = ""
 
     def expect(self, pattern, limit=600):
         """Waits for a pattern after what earlier calls have seen."""
@@ -58,7 +58,7 @@ class Console:
                 self.text += self.socket.recv(65536).decode(errors="replace")
             except TimeoutError:
                 pass
-        self.text = self.text[found.end():]
+        self.before, self.text = self.text[:found.start()], self.text[found.end():]
         return found
 
     def type(self, line):
@@ -78,11 +78,11 @@ class Console:
         self.expect(r"\n")
         start = self.text
         try:
-            found = self.expect(r"(?s)(.*?)" + mark + r"=(\d+)\r?\n(?=.*\$ )", limit)
+            found = self.expect(mark + r"=(\d+)\r?\n(?=(?s:.*)\$ )", limit)
         except Failure as why:
             raise Failure(f"'{command}': {why}; {start!r}") from why
-        check(found[2] == "0", f"'{command}' ends with {found[2]}: {found[1]!r}")
-        return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", found[1])
+        check(found[1] == "0", f"'{command}' ends with {found[1]}: {self.before!r}")
+        return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", self.before)
 
 
 def boot(engine, disk, *arguments):
