@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Garbage as code in every mode, with garbage in tables, registers and the FPU.
+ * Garbage as code in every mode and in SMM, with garbage in tables, registers and the FPU; signals
+ * come and code changes while it runs.
  *
  *   fuzz-cpu [SECONDS [SEED [RUN]]]  runs for so long, or a fixed number of runs with 0; the seed
  * is printed, and with RUN only that one is made again (TAP) with libFuzzer (-Dfuzzers=true)  one
@@ -179,6 +180,43 @@ static void spoil_state(Source *source, Prot *p)
 
 /* ---- A run ---- */
 
+/* An SMI's handler: garbage, in which RSM is found now and then. */
+static void put_handler(Source *source, uint8_t *at)
+{
+    put_code(source, at);
+    for (unsigned i = take(source) % 32; i < CODE_SIZE - 2; i += 2 + take(source) % 64) {
+        at[i] = 0x0f;
+        at[i + 1] = 0xaa;
+    }
+}
+
+/* As another CPU or a device would: bytes of code that the CPU may have decoded. */
+static void change_code(Source *source, Prot *p)
+{
+    uint8_t bytes[8];
+    unsigned length = 1 + take(source) % sizeof(bytes);
+    for (unsigned i = 0; i < length; i++)
+        bytes[i] = (uint8_t)take(source);
+    dma_write(&p->machine->mem, AT_CODE + take(source) % CODE_SIZE, bytes, length);
+}
+
+/* Runs for a while, with new requests.  In SMM an SMI must wait. */
+static bool run_slice(Source *source, Prot *p)
+{
+    enum { SIGNALS = VCPU_REQ_INTR | VCPU_REQ_NMI | VCPU_REQ_SMI | VCPU_REQ_SIPI };
+    p->interrupt = (int)(take(source) % 256);
+    uint32_t requests = take(source) & take(source) & SIGNALS;
+    vcpu_request(&p->vcpu, requests);
+    cpu_get_core(p->cpu, &p->state);
+    bool waits = p->state.smm && (requests & VCPU_REQ_SMI);
+    CpuRun why = cpu_run(p->cpu, waits ? 1 : 1 + take(source) % 200, false);
+    if (waits && !(p->vcpu.requests & VCPU_REQ_SMI))
+        g_error("an SMI was taken in SMM");
+    if (!(take(source) % 4))
+        change_code(source, p);
+    return why != CPU_RUN_TRIPLE;
+}
+
 static void run(Source *source, Prot *p)
 {
     static const ProtMode modes[] = {PROT_REAL, PROT_32,     PROT_32,  PROT_64,
@@ -188,7 +226,10 @@ static void run(Source *source, Prot *p)
     spoil_tables(source, p);
     spoil_state(source, p);
     put_code(source, p->ram + AT_CODE);
+    put_handler(source, p->ram + AT_SMBASE + 0x8000);
     prot_go(p);
+    for (unsigned slices = take(source) % 16; slices && run_slice(source, p); slices--)
+        continue;
     p->vcpu.requests = 0;
 }
 
