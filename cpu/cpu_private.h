@@ -355,13 +355,13 @@ struct Cpu {
     /* watch.c's own: a debugger outside the guest. */
     CpuWatch watches[CPU_WATCHES_MAX];
     unsigned watch_count;
-    int watch_met;      /* index, or -1 */
-    bool debugged;      /* single instructions */
-    bool one_insn;      /* the same for logs */
-    GArray *breaks;     /* of uint64_t, ascending */
-    uint64_t break_met; /* address + 1 of the breakpoint in front of which the CPU stands; or 0 */
-    bool debug_changed; /* since blocks were decoded for what the debugger wants */
-    bool single_ops;    /* no two instructions in an Op */
+    int watch_met;       /* index, or -1 */
+    bool debugged;       /* single instructions */
+    bool one_insn;       /* the same for logs */
+    GArray *breaks;      /* of uint64_t, ascending */
+    uint64_t over_break; /* address + 1 of a breakpoint that is to be passed; or 0 */
+    bool debug_changed;  /* since blocks were decoded for what the debugger wants */
+    bool single_ops;     /* no two instructions in an Op */
 };
 
 /* ---- For handlers ---- */
@@ -558,7 +558,7 @@ void cpu_tlb_flush_pcid(Cpu *cpu, uint16_t pcid, const uint64_t *linear);
 void cpu_debugger_looks(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* 1 << Access, for which there is a watchpoint on the page. */
 uint8_t cpu_watched_accesses(const Cpu *cpu, uint64_t page);
-/* Whether a breakpoint is at the next instruction; not twice without an instruction between. */
+/* Whether to stop in front of the next instruction. */
 bool cpu_meets_break(Cpu *cpu);
 /* Takes back what the instruction that has just faulted met. */
 void cpu_drop_watch(Cpu *cpu);

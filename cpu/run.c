@@ -418,7 +418,7 @@ CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)
         cpu_mode_changed(cpu);
     }
     if (rescue)
-        cpu->break_met = 0;
+        cpu->over_break = 0;
     if (G_UNLIKELY(cpu->debug_changed) && !rescue && !cpu->debugged)
         cpu_debug_changed(cpu);
     exclusive_enter(cpu);

@@ -25,8 +25,9 @@ uint64_t cpu_linear_pc(const Cpu *cpu)
 
 /* ---- Breakpoints ---- */
 
-void cpu_set_breaks(Cpu *cpu, const uint64_t *addresses, unsigned count)
+void cpu_set_breaks(Cpu *cpu, const uint64_t *addresses, unsigned count, bool over)
 {
+    cpu->over_break = over ? cpu_linear_pc(cpu) + 1 : 0;
     if (cpu->breaks->len == count &&
         (!count || !memcmp(cpu->breaks->data, addresses, count * sizeof(*addresses))))
         return;
@@ -44,12 +45,10 @@ static int compare_addresses(const void *a, const void *b)
 bool cpu_meets_break(Cpu *cpu)
 {
     uint64_t pc = cpu_linear_pc(cpu);
-    bool again = cpu->break_met == pc + 1;
-    cpu->break_met = 0;
-    if (again || !bsearch(&pc, cpu->breaks->data, cpu->breaks->len, sizeof(pc), compare_addresses))
-        return false;
-    cpu->break_met = pc + 1;
-    return true;
+    bool over = cpu->over_break == pc + 1;
+    cpu->over_break = 0;
+    return !over &&
+           bsearch(&pc, cpu->breaks->data, cpu->breaks->len, sizeof(pc), compare_addresses);
 }
 
 void cpu_debug_changed(Cpu *cpu)

@@ -138,7 +138,7 @@ static void leave_out_own(Gdb *gdb, unsigned i, GArray *points)
 }
 
 /* Gives CPU i the points and what it does next. */
-static bool apply(Gdb *gdb, unsigned i, GdbAction action)
+static bool apply(Gdb *gdb, unsigned i, GdbAction action, bool over_break)
 {
     g_autoptr(GArray) points = g_array_copy(gdb->points);
     if (action == GDB_STEP)
@@ -146,6 +146,7 @@ static bool apply(Gdb *gdb, unsigned i, GdbAction action)
     DebugState state = {
         .points = (const DebugPoint *)(const void *)points->data,
         .count = points->len,
+        .over_break = over_break,
         .single_step = action == GDB_STEP,
     };
     gdb->machine->cpus[i]->held = action == GDB_HOLD;
@@ -156,7 +157,7 @@ bool gdb_apply_points(Gdb *gdb)
 {
     bool ok = true;
     for (unsigned i = 0; i < gdb->machine->cpu_count && ok; i++)
-        ok = apply(gdb, i, GDB_RUN);
+        ok = apply(gdb, i, GDB_RUN, false);
     return ok;
 }
 
@@ -169,9 +170,10 @@ void gdb_forget_points(Gdb *gdb)
 bool gdb_resume(Gdb *gdb, const GdbAction *actions)
 {
     bool ok = true;
+    const Vcpu *told = gdb->stopped && gdb->stopped->debug_stop == STOP_BREAK ? gdb->stopped : NULL;
     gdb->stopped = NULL;
     for (unsigned i = 0; i < gdb->machine->cpu_count && ok; i++)
-        ok = apply(gdb, i, actions[i]) || actions[i] != GDB_STEP;
+        ok = apply(gdb, i, actions[i], gdb->machine->cpus[i] == told) || actions[i] != GDB_STEP;
     gdb_forget_states(gdb);
     g_autoptr(GError) error = NULL;
     ok = ok && machine_resume(gdb->machine, &error);

@@ -398,7 +398,8 @@ static bool soft_set_debug(Vcpu *vcpu, const DebugState *state)
     g_array_sort(breaks, compare_addresses);
     own->single_step = fits && state->single_step;
     own->debugged = fits && (state->single_step || state->count);
-    cpu_set_breaks(own->cpu, (const uint64_t *)(const void *)breaks->data, breaks->len);
+    cpu_set_breaks(own->cpu, (const uint64_t *)(const void *)breaks->data, breaks->len,
+                   fits && state->over_break);
     cpu_set_watches(own->cpu, (const CpuWatch *)(const void *)watches->data, watches->len,
                     own->single_step);
     return fits;

@@ -31,6 +31,7 @@ typedef struct DebugPoint {
 typedef struct DebugState {
     const DebugPoint *points; /* the same for all CPUs of a machine */
     unsigned count;
+    bool over_break; /* that at the next instruction has been told of: go on over it, if possible */
     bool single_step; /* come back after one instruction, interrupts held off if possible */
 } DebugState;
 

@@ -97,9 +97,9 @@ void cpu_memory_changed(Cpu *cpu);
 /* Where the next instruction is: CS's base added. */
 uint64_t cpu_linear_pc(const Cpu *cpu);
 /* A debugger's breakpoints, linear addresses in ascending order (copied), instead of those before:
- * cpu_run() without rescue comes back in front of them, once before it goes on.  CPU not running,
- * or own thread. */
-void cpu_set_breaks(Cpu *cpu, const uint64_t *addresses, unsigned count);
+ * cpu_run() without rescue comes back in front of them.  over: not in front of one at the very next
+ * instruction, this once.  CPU not running, or own thread. */
+void cpu_set_breaks(Cpu *cpu, const uint64_t *addresses, unsigned count, bool over);
 /* A debugger's watchpoint, in linear addresses. */
 typedef struct CpuWatch {
     uint64_t address, length;

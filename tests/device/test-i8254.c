@@ -584,7 +584,8 @@ static void test_state(Fixture *f, gconstpointer props)
     outb(f->m, CONTROL, 0x00);
     unsigned before = f->irq.rises;
     test_device_state(f->pit);
-    g_assert_cmphex(inb(f->m, 0x40) | inb(f->m, 0x40) << 8, ==, 667);
+    uint8_t low = inb(f->m, 0x40);
+    g_assert_cmphex(low | inb(f->m, 0x40) << 8, ==, 667);
     ticks_to(f, 3000);
     g_assert_cmpuint(f->irq.rises - before, ==, 3);
     outb(f->m, 0x42, 0x00);
