@@ -407,6 +407,7 @@ static void adopt(Change *c)
             if (q->bitmaps[i].new_bits) {
                 g_free(q->bitmaps[i].bits);
                 q->bitmaps[i].bits = g_steal_pointer(&q->bitmaps[i].new_bits);
+                q->bitmaps[i].changed = true;
             }
     }
     if (c->snapshots) {

@@ -228,10 +228,10 @@ struct BlkNode {
     BlkFile *file;
     BlkNode *backing; /* NULL: none, or no_backing */
     char *name;
-    char *backing_name, *backing_format; /* as the image says; NULL: none */
+    char *backing_name, *backing_format;   /* as the image says; NULL: none */
     char *key_secret, *backing_key_secret; /* what mode has, kept for whoever opens it anew */
-    uint64_t size;                       /* what the guest sees, a multiple of 512 */
-    unsigned cluster;                    /* bytes; a power of two */
+    uint64_t size;                         /* what the guest sees, a multiple of 512 */
+    unsigned cluster;                      /* bytes; a power of two */
     bool readonly;
     bool flat; /* this image has no clusters of its own */
     bool encrypted;
