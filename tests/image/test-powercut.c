@@ -29,6 +29,7 @@ typedef struct Shape {
     unsigned max_sectors; /* of a request; 0: 48 */
     bool discard;         /* discard=unmap */
     bool snapshot;        /* an internal one is taken half way, by qemu-img */
+    bool data_file;       /* the guest's data lies in another file */
 } Shape;
 
 static const Shape shapes[] = {
@@ -49,6 +50,11 @@ static const Shape shapes[] = {
      true},
     {"v3-snapshot", "qcow2", "cluster_size=512", 200u << 10, 0, 1, 150, 16, true, true},
     {"v2-snapshot", "qcow2", "cluster_size=1k,compat=0.10", 400u << 10, 0, 1, 120, 48, false, true},
+    {"v3-data-file", "qcow2", "cluster_size=4k", 600u << 10, 0, 0, 120, 48, true, false, true},
+    {"v3-data-raw", "qcow2", "cluster_size=4k,data_file_raw=on", 600u << 10, 0, 0, 120, 48, false,
+     false, true},
+    {"v3-data-sub", "qcow2", "cluster_size=16k,extended_l2=on", 600u << 10, 0, 0, 120, 48, true,
+     false, true},
     {"qcow", "qcow", NULL, 8u << 20, 0, 1, 120},
     {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, 0, 120},
     {"vdi", "vdi", NULL, 4u << 20, 0, 0, 100},
@@ -61,6 +67,7 @@ static const Shape shapes[] = {
 static CoSched *sched;
 static uint64_t seed;
 static unsigned cuts_tried;
+static GByteArray *data_bytes; /* of the external data file that the next open_image() takes */
 
 /* ---- Images in memory ---- */
 
@@ -71,11 +78,24 @@ static GByteArray *copy_of(const GByteArray *data)
     return copy;
 }
 
+/* The name of a file that create() can make; what is opened later lies in memory. */
+static char *scratch_name(void)
+{
+    char *name = NULL;
+    int fd = g_file_open_tmp("powercut-XXXXXX", &name, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return name;
+}
+
 static GByteArray *new_image(const Shape *s, GArray **log)
 {
     GError *error = NULL;
+    g_autofree char *data_name = s->data_file ? scratch_name() : NULL;
     g_autoptr(Options) options =
         s->options ? options_parse("-o", s->options, NULL, NULL, &error) : NULL;
+    if (data_name)
+        options_set(options, "data_file", data_name);
     CreateSpec spec = {.size = s->size,
                        .options = options,
                        .backing = s->base ? "base" : NULL,
@@ -89,7 +109,22 @@ static GByteArray *new_image(const Shape *s, GArray **log)
         *log = memfile_take_log(m);
     GByteArray *data = copy_of(m->data);
     file_close(&m->base);
+    if (data_name)
+        g_unlink(data_name);
     return data;
+}
+
+static MemFile *data_file_of(const BlkNode *node)
+{
+    return node->mode.data_file ? memfile_of(node->mode.data_file) : NULL;
+}
+
+static void drop_image(BlkNode *node)
+{
+    BlkFile *data_file = node->mode.data_file;
+    node_abandon(node);
+    if (data_file)
+        file_close(data_file);
 }
 
 static void add_base(const Shape *s, BlkNode *node)
@@ -114,8 +149,12 @@ static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
                      .refcount_cache = 1024};
     GError *error = NULL;
     MemFile *m = memfile_new(sched, data);
+    if (s->data_file)
+        mode.data_file = &memfile_new(sched, g_steal_pointer(&data_bytes))->base;
     BlkNode *node = node_open_file(&m->base, s->format, &mode, &error);
     if (!node) {
+        if (mode.data_file)
+            file_close(mode.data_file);
         g_test_message("%s", error->message);
         g_clear_error(&error);
         return NULL;
@@ -162,6 +201,10 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
                     unsigned length, uint64_t *random)
 {
     uint64_t where = 0, kept = *random;
+    if (s->data_file) {
+        g_autoptr(GByteArray) empty = g_byte_array_new();
+        data_bytes = memfile_replay_one(empty, log, length, 1, random);
+    }
     BlkNode *node = open_image(s, memfile_replay(before, log, length, random), NULL);
     if (!node)
         g_error("%s: seed %" G_GUINT64_FORMAT ": does not open after entry %u (%" G_GUINT64_FORMAT
@@ -174,7 +217,7 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
         g_error("%s: seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT
                 " lost what was flushed, after entry %u",
                 s->name, seed, where, length);
-    node_abandon(node);
+    drop_image(node);
 }
 
 /* Fills the image, and lets qemu-img take a snapshot of it: all clusters are shared then. */
@@ -224,15 +267,18 @@ static void test_power_cut(gconstpointer data)
     model_settle(model);
     BlkNode *node = open_image(s, copy_of(before), &file);
     g_assert_nonnull(node);
-    memfile_record(file);
+    GArray *log = memfile_new_log();
+    memfile_record_into(file, log, 0);
+    if (s->data_file)
+        memfile_record_into(data_file_of(node), log, 1);
     file->random = seed;
     model_work(model, node, &work, &random, file);
     g_assert_true(model_verify(model, node, &where));
     g_assert_cmpint(node_flush(node), ==, 0);
     g_assert_true(check_is_clean(node, false));
     g_assert_true(model_verify(model, node, &where));
-    GArray *log = memfile_take_log(file);
-    node_close(node);
+    file->log = NULL;
+    drop_image(node);
     for (unsigned length = 0; length <= log->len; length++)
         for (int variant = 0; variant < 3; variant++)
             try_cut(s, model, before, log, length, &cut_random);
@@ -260,7 +306,7 @@ static void test_create_cut(gconstpointer data)
             }
             g_assert_nonnull(node);
             g_assert_true(check_is_clean(node, true));
-            node_abandon(node);
+            drop_image(node);
         }
     memfile_log_free(log);
     g_byte_array_unref(whole);
@@ -281,8 +327,19 @@ static const Fault faults[] = {
     {"flush", FAIL_FLUSH, 1, -EIO, false},        {"anything", FAIL_ANY, 5, -EIO, true},
 };
 
-/* One run with the fault at call number n; false when the run ended before. */
-static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, unsigned n)
+static void arm(MemFile *file, const Fault *f, unsigned n)
+{
+    file->fail_kinds = f->kinds;
+    file->fail_at = n;
+    file->fail_count = f->count;
+    file->fail_error = f->error;
+    file->fail_half = f->half;
+}
+
+/* One run with the fault at call number n of the image's file or of its data file; false when the
+ * run ended before. */
+static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, unsigned n,
+                      bool in_data)
 {
     uint64_t random = seed, where = 0;
     MemFile *file;
@@ -291,25 +348,24 @@ static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, u
     Work work = work_of(s, true);
     work.operations /= 3;
     file->random = seed;
-    file->fail_kinds = f->kinds;
-    file->fail_at = n;
-    file->fail_count = f->count;
-    file->fail_error = f->error;
-    file->fail_half = f->half;
+    MemFile *failing = in_data ? data_file_of(node) : file;
+    arm(failing, f, n);
     model_work(model, node, &work, &random, NULL);
-    bool reached = file->calls > n;
-    file->fail_kinds = 0;
+    bool reached = failing->calls > n;
+    failing->fail_kinds = 0;
     if (!model_verify(model, node, &where) || node_flush(node))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT " is lost",
                 s->name, f->name, n, seed, where);
     GByteArray *left = copy_of(file->data);
-    node_close(node);
+    if (s->data_file)
+        data_bytes = copy_of(data_file_of(node)->data);
+    drop_image(node);
     node = open_image(s, left, NULL);
     g_assert_nonnull(node);
     if (!check_is_clean(node, true) || !model_verify(model, node, &where))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": corrupt (sector %" G_GUINT64_FORMAT ")",
                 s->name, f->name, n, seed, where);
-    node_abandon(node);
+    drop_image(node);
     model_free(model);
     return reached;
 }
@@ -318,13 +374,15 @@ static void test_faults(gconstpointer data)
 {
     const Shape *s = data;
     GByteArray *image = new_image(s, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
-        unsigned n = 0;
-        while (n < 400 && run_fault(s, image, &faults[i], n))
-            n++;
-        g_test_message("%s: %u places", faults[i].name, n);
-        g_assert_true(n > 0 || faults[i].kinds == FAIL_READ);
-    }
+    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++)
+        for (int in_data = 0; in_data <= s->data_file; in_data++) {
+            unsigned n = 0;
+            while (run_fault(s, image, &faults[i], n, in_data))
+                n++;
+            g_test_message("%s%s: %u places", faults[i].name, in_data ? " in the data file" : "",
+                           n);
+            g_assert_true(n > 0 || faults[i].kinds == FAIL_READ);
+        }
     g_byte_array_unref(image);
 }
 
