@@ -197,7 +197,7 @@ static int try_slot(void *opaque)
 static int unlock_slot(Unlock *u, BlkFile *file, uint64_t at)
 {
     u->bytes = align_up((size_t)u->slot->stripes * u->l->key_bytes, CIPHER_SECTOR);
-    u->stripes = g_try_malloc(u->bytes);
+    u->stripes = block_try_malloc(u->bytes);
     int ret = u->stripes ? file_pread(file, at + u->slot->offset, u->stripes, u->bytes) : -ENOMEM;
     if (!ret)
         ret = co_pool(try_slot, u);

@@ -86,7 +86,7 @@ bool qcow2_load_bitmaps(Qcow2 *q, GError **error)
         (q->bitmaps_offset & q->cluster_mask) || q->bitmaps_offset > q->base.file->size ||
         bytes > q->base.file->size - q->bitmaps_offset)
         return fail(error, "'%s': the bitmap directory is out of bounds", name);
-    g_autofree uint8_t *directory = g_try_malloc(bytes);
+    g_autofree uint8_t *directory = block_try_malloc(bytes);
     int ret = directory ? file_pread(q->base.file, q->bitmaps_offset, directory, bytes) : -ENOMEM;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot read the bitmap directory", name);
@@ -146,7 +146,7 @@ static int load_bits(Qcow2 *q, const Qcow2Bitmap *b, uint8_t **bits)
     if (b->table_entries != bytes / cluster)
         return qcow2_bad(q, "bitmap '%s' is not of the disk's size", b->info.name);
     g_autofree uint64_t *table = qcow2_read_table(q, b->table_offset, b->table_entries, &ret);
-    g_autofree uint8_t *data = g_try_malloc0(MAX(bytes, 1));
+    g_autofree uint8_t *data = block_try_malloc0(MAX(bytes, 1));
     if (!table || !data)
         return ret ? ret : -ENOMEM;
     for (uint32_t i = 0; i < b->table_entries && !ret; i++) {

@@ -148,6 +148,13 @@ static inline void file_event(BlkFile *file, BlkEvent event)
 }
 /* Aligned memory for O_DIRECT (4096); NULL if there is none; free(). */
 void *block_alloc(size_t bytes);
+/* What an image can make large, and may be missing: as GLib's functions of these names. */
+void *block_try_malloc(size_t bytes);
+void *block_try_malloc0(size_t bytes);
+void *block_try_realloc(void *memory, size_t bytes);
+/* For tests: asked before each of these four; false: there is no memory. */
+typedef bool BlockAllocHook(size_t bytes);
+void block_set_alloc_hook(BlockAllocHook *hook);
 
 typedef struct HostFileMode {
     bool writable;

@@ -15,6 +15,28 @@ uint64_t next_random(uint64_t *state)
     return *state;
 }
 
+static unsigned allocations, fail_from, fail_for;
+
+static bool has_memory(size_t bytes)
+{
+    unsigned call = allocations++;
+    return call < fail_from || call - fail_from >= fail_for;
+}
+
+void memory_fails(unsigned at, unsigned count)
+{
+    fail_from = at;
+    fail_for = count;
+    if (count)
+        allocations = 0;
+    block_set_alloc_hook(count ? has_memory : NULL);
+}
+
+unsigned memory_calls(void)
+{
+    return allocations;
+}
+
 MemFile *memfile_of(BlkFile *file)
 {
     return container_of(file, MemFile, base);

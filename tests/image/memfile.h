@@ -18,7 +18,13 @@ typedef struct LogIo {
     unsigned file;          /* whose it is, where several files share a log */
 } LogIo;
 
-typedef enum { FAIL_READ = 1, FAIL_WRITE = 2, FAIL_FLUSH = 4, FAIL_ANY = 7 } FailKind;
+typedef enum {
+    FAIL_READ = 1,
+    FAIL_WRITE = 2,
+    FAIL_FLUSH = 4,
+    FAIL_ANY = 7,
+    FAIL_MEMORY = 8, /* the block layer's allocations, whatever they are for */
+} FailKind;
 
 typedef struct MemFile {
     BlkFile base;
@@ -50,6 +56,10 @@ GByteArray *memfile_replay(const GByteArray *before, const GArray *log, unsigned
 /* The same for one of several files. */
 GByteArray *memfile_replay_one(const GByteArray *before, const GArray *log, unsigned length,
                                unsigned file, uint64_t *random);
+/* Arms a fault of kind FAIL_MEMORY as fail_at and fail_count say; 0: disarms. */
+void memory_fails(unsigned at, unsigned count);
+/* Allocations since then. */
+unsigned memory_calls(void);
 uint64_t next_random(uint64_t *state);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include <glib/gstdio.h>
 
+#include "block/secret.h"
 #include "memfile.h"
 #include "model.h"
 #include "util/log.h"
@@ -50,6 +51,10 @@ static const Shape shapes[] = {
      true},
     {"v3-snapshot", "qcow2", "cluster_size=512", 200u << 10, 0, 1, 150, 16, true, true},
     {"v2-snapshot", "qcow2", "cluster_size=1k,compat=0.10", 400u << 10, 0, 1, 120, 48, false, true},
+    {"v3-zstd", "qcow2", "cluster_size=4k,compression_type=zstd", 200u << 10, 0, 3, 90},
+    {"v3-luks", "qcow2",
+     "cluster_size=4k,encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1", 200u << 10,
+     0, 0, 45},
     {"v3-data-file", "qcow2", "cluster_size=4k", 600u << 10, 0, 0, 120, 48, true, false, true},
     {"v3-data-raw", "qcow2", "cluster_size=4k,data_file_raw=on", 600u << 10, 0, 0, 120, 48, false,
      false, true},
@@ -145,6 +150,7 @@ static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
     NodeMode mode = {.no_backing = true,
                      .discard = s->discard,
                      .file = {.writable = true},
+                     .key_secret = "key",
                      .l2_cache = 1024,
                      .refcount_cache = 1024};
     GError *error = NULL;
@@ -325,10 +331,13 @@ static const Fault faults[] = {
     {"read", FAIL_READ, 1, -EIO, false},          {"write", FAIL_WRITE, 1, -EIO, false},
     {"half write", FAIL_WRITE, 1, -ENOSPC, true}, {"full disk", FAIL_WRITE, 20, -ENOSPC, false},
     {"flush", FAIL_FLUSH, 1, -EIO, false},        {"anything", FAIL_ANY, 5, -EIO, true},
+    {"memory", FAIL_MEMORY, 1, 0, false},         {"no memory", FAIL_MEMORY, 20, 0, false},
 };
 
 static void arm(MemFile *file, const Fault *f, unsigned n)
 {
+    if (f->kinds == FAIL_MEMORY)
+        memory_fails(n, f->count);
     file->fail_kinds = f->kinds;
     file->fail_at = n;
     file->fail_count = f->count;
@@ -344,15 +353,16 @@ static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, u
     uint64_t random = seed, where = 0;
     MemFile *file;
     BlkNode *node = open_image(s, copy_of(image), &file);
-    Model *model = model_new(s->size / 512, s->base / 512);
+    Model *model = model_new(s->size / 512, (s->snapshot ? s->size : s->base) / 512);
     Work work = work_of(s, true);
     work.operations /= 3;
     file->random = seed;
     MemFile *failing = in_data ? data_file_of(node) : file;
     arm(failing, f, n);
     model_work(model, node, &work, &random, NULL);
-    bool reached = failing->calls > n;
+    bool reached = (f->kinds == FAIL_MEMORY ? memory_calls() : failing->calls) > n;
     failing->fail_kinds = 0;
+    memory_fails(0, 0);
     if (!model_verify(model, node, &where) || node_flush(node))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT " is lost",
                 s->name, f->name, n, seed, where);
@@ -370,18 +380,35 @@ static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, u
     return reached;
 }
 
+/* Full of data, all of which a snapshot shares. */
+static GByteArray *shared_image(const Shape *s)
+{
+    MemFile *file;
+    NodeSnapshot info = {.name = (char *)(uintptr_t) "s", .icount = -1};
+    g_autoptr(GByteArray) disk = g_byte_array_new();
+    model_fill_base(disk, s->size / 512);
+    struct iovec iov = {disk->data, s->size};
+    BlkNode *node = open_image(s, new_image(s, NULL), &file);
+    g_assert_cmpint(node_write(node, 0, (IoBuf){&iov, 1, 0}, s->size), ==, 0);
+    g_assert_true(node_snapshot_create(node, &info, NULL));
+    GByteArray *image = copy_of(file->data);
+    drop_image(node);
+    return image;
+}
+
 static void test_faults(gconstpointer data)
 {
     const Shape *s = data;
-    GByteArray *image = new_image(s, NULL);
+    GByteArray *image = s->snapshot ? shared_image(s) : new_image(s, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(faults); i++)
-        for (int in_data = 0; in_data <= s->data_file; in_data++) {
+        for (int in_data = 0; in_data <= (s->data_file && faults[i].kinds != FAIL_MEMORY);
+             in_data++) {
             unsigned n = 0;
             while (run_fault(s, image, &faults[i], n, in_data))
                 n++;
             g_test_message("%s%s: %u places", faults[i].name, in_data ? " in the data file" : "",
                            n);
-            g_assert_true(n > 0 || faults[i].kinds == FAIL_READ);
+            g_assert_true(n > 0 || faults[i].kinds & (FAIL_READ | FAIL_MEMORY));
         }
     g_byte_array_unref(image);
 }
@@ -392,6 +419,17 @@ static void add(const char *group, const Shape *s, GTestDataFunc fn)
     g_test_add_data_func(path, s, fn);
 }
 
+/* The library for them may be missing. */
+static bool has_ciphers(const Shape *s)
+{
+    g_autoptr(Options) options = options_parse("-o", s->options, NULL, NULL, NULL);
+    CreateSpec spec = {.size = s->size, .options = options};
+    MemFile *m = memfile_new(sched, NULL);
+    bool made = format_find(s->format, NULL)->create(&m->base, &spec, NULL);
+    file_close(&m->base);
+    return made;
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -400,14 +438,17 @@ int main(int argc, char **argv)
     g_test_message("SEED=%" G_GUINT64_FORMAT, seed);
     loop_lock(loop_main());
     sched = co_sched_new(loop_main());
+    g_assert_true(secret_add("-object", "secret,id=key,data=geheim", NULL));
     for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        if (strstr(shapes[i].name, "luks") && !has_ciphers(&shapes[i]))
+            continue;
         add("power-cut", &shapes[i], test_power_cut);
         add("create-cut", &shapes[i], test_create_cut);
-        if (!shapes[i].snapshot)
-            add("faults", &shapes[i], test_faults);
+        add("faults", &shapes[i], test_faults);
     }
     int result = g_test_run();
     g_test_message("%u cuts", cuts_tried);
+    secret_remove_all();
     co_sched_free(sched);
     loop_unlock(loop_main());
     return result;
