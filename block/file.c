@@ -124,9 +124,38 @@ bool buffer_is_zero(const void *data, size_t bytes)
     return !any && (bytes <= 64 || !memcmp(p, p + 64, bytes - 64));
 }
 
+static BlockAllocHook *alloc_hook;
+
+void block_set_alloc_hook(BlockAllocHook *hook)
+{
+    alloc_hook = hook;
+}
+
+static bool may_alloc(size_t bytes)
+{
+    return !alloc_hook || alloc_hook(bytes);
+}
+
+void *block_try_malloc(size_t bytes)
+{
+    return may_alloc(bytes) ? g_try_malloc(bytes) : NULL;
+}
+
+void *block_try_malloc0(size_t bytes)
+{
+    return may_alloc(bytes) ? g_try_malloc0(bytes) : NULL;
+}
+
+void *block_try_realloc(void *memory, size_t bytes)
+{
+    return may_alloc(bytes) ? g_try_realloc(memory, bytes) : NULL;
+}
+
 void *block_alloc(size_t bytes)
 {
     void *memory;
+    if (!may_alloc(bytes))
+        return NULL;
     if (posix_memalign(&memory, MEMORY_ALIGN, MAX(bytes, 1)))
         return NULL;
     return memory;

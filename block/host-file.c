@@ -273,19 +273,23 @@ static int host_punch(HostFile *h, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
+/* Punching does not extend a file.  Its length must not be set, either: a write of another thread
+ * may just have made it longer than it is known to be. */
+static int host_reach(HostFile *h, uint64_t end)
+{
+    struct stat st;
+    if (h->device || h->no_punch || fstat(h->fd, &st) || (uint64_t)st.st_size >= end)
+        return 0;
+    return host_fallocate(h, 0, end - 1, 1);
+}
+
 static int host_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap)
 {
     HostFile *h = host(file);
-    struct stat st;
     if (unmap) {
-        /* Punching does not extend; a hole at the end is made by the length alone. */
-        if (!h->device && !h->no_punch && !fstat(h->fd, &st) &&
-            (uint64_t)st.st_size < offset + bytes) {
-            if (ftruncate(h->fd, (off_t)(offset + bytes)))
-                return -errno;
-            h->written++;
-        }
-        int ret = host_punch(h, offset, bytes);
+        int ret = host_reach(h, offset + bytes);
+        if (!ret)
+            ret = host_punch(h, offset, bytes);
         if (ret != -ENOTSUP)
             return ret;
     }

@@ -99,7 +99,7 @@ int luks_slot_open(const Luks *l, unsigned slot, BlkFile *file, uint64_t at, con
 {
     Unlock u = {l, &l->slots[slot], password, password_bytes, NULL, 0, key};
     u.bytes = align_up((size_t)u.slot->stripes * l->key_bytes, CIPHER_SECTOR);
-    u.stripes = g_try_malloc(u.bytes);
+    u.stripes = block_try_malloc(u.bytes);
     int ret = u.stripes ? file_pread(file, at + u.slot->offset, u.stripes, u.bytes) : -ENOMEM;
     if (!ret)
         ret = co_pool(try_slot, &u);

@@ -191,7 +191,9 @@ static const NodeBitmap *find_sound(const BlkNode *node, const char *name, unsig
     const NodeBitmap *b = find_bitmap(node, name, n, error);
     if (!b || !b->inconsistent)
         return b;
-    fail(error, "bitmap '%s' of '%s' was not stored when it was last used: it can only be removed",
+    fail(error,
+         "bitmap '%s' of '%s' was not stored when it was last used, or holds what is not known "
+         "here: it can only be removed",
          name, node->name);
     return NULL;
 }

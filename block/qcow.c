@@ -90,7 +90,7 @@ static bool read_header(Qcow *q, const uint8_t *h, GError **error)
 
 static bool read_l1(Qcow *q, GError **error)
 {
-    q->l1 = g_try_new(uint64_t, q->l1_entries);
+    q->l1 = block_try_malloc(q->l1_entries * 8ULL);
     int ret = q->l1 ? file_pread(q->base.file, q->l1_offset, q->l1, q->l1_entries * 8ULL) : -ENOMEM;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot read the L1 table", q->base.name);

@@ -66,6 +66,9 @@ static uint64_t unpack(const Qcow2 *q, const uint8_t *d, uint64_t bytes, Qcow2Bi
     b->info.granularity = 1ULL << d[17];
     b->info.name = g_strndup((const char *)d + ENTRY_FIXED + extra, name);
     b->extra = extra ? g_bytes_new(d + ENTRY_FIXED, extra) : NULL;
+    /* What we do not know may change what its bits mean. */
+    if (extra && !(b->info.flags & FLAG_COMPATIBLE))
+        b->info.inconsistent = true;
     return length;
 }
 
@@ -83,7 +86,7 @@ bool qcow2_load_bitmaps(Qcow2 *q, GError **error)
         (q->bitmaps_offset & q->cluster_mask) || q->bitmaps_offset > q->base.file->size ||
         bytes > q->base.file->size - q->bitmaps_offset)
         return fail(error, "'%s': the bitmap directory is out of bounds", name);
-    g_autofree uint8_t *directory = g_try_malloc(bytes);
+    g_autofree uint8_t *directory = block_try_malloc(bytes);
     int ret = directory ? file_pread(q->base.file, q->bitmaps_offset, directory, bytes) : -ENOMEM;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot read the bitmap directory", name);
@@ -143,7 +146,7 @@ static int load_bits(Qcow2 *q, const Qcow2Bitmap *b, uint8_t **bits)
     if (b->table_entries != bytes / cluster)
         return qcow2_bad(q, "bitmap '%s' is not of the disk's size", b->info.name);
     g_autofree uint64_t *table = qcow2_read_table(q, b->table_offset, b->table_entries, &ret);
-    g_autofree uint8_t *data = g_try_malloc0(MAX(bytes, 1));
+    g_autofree uint8_t *data = block_try_malloc0(MAX(bytes, 1));
     if (!table || !data)
         return ret ? ret : -ENOMEM;
     for (uint32_t i = 0; i < b->table_entries && !ret; i++) {
@@ -442,10 +445,12 @@ int qcow2_record_bitmaps(Qcow2 *q)
     for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
         Qcow2Bitmap *b = &q->bitmaps[i];
         uint8_t flags[4];
-        if (!b->info.enabled || b->info.inconsistent || b->bits)
+        if (!b->info.enabled || b->bits)
             continue;
-        total += bitmap_bytes(q, b, q->base.size);
-        ret = total > MAX_ALL_BYTES ? -EFBIG : load_bits(q, b, &b->bits);
+        total += b->info.inconsistent ? 0 : bitmap_bytes(q, b, q->base.size);
+        if (!b->info.inconsistent)
+            ret = total > MAX_ALL_BYTES ? -EFBIG : load_bits(q, b, &b->bits);
+        b->changed = false;
         if (ret == -EFBIG || ret == -EIO) { /* nobody will store it */
             b->info.inconsistent = true;
             ret = 0;
@@ -472,17 +477,52 @@ void qcow2_touched(BlkNode *node, uint64_t offset, uint64_t bytes)
         Qcow2Bitmap *b = &q->bitmaps[i];
         if (!b->bits)
             continue;
+        b->changed = true;
         uint64_t last = (offset + bytes - 1) / b->info.granularity;
         for (uint64_t bit = offset / b->info.granularity; bit <= last; bit++)
             b->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
     }
 }
 
+/* Nothing was written since they were read: they stay where they are, and the image keeps its
+ * length. */
+static int unmark_bitmaps(Qcow2 *q)
+{
+    int ret = 0;
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
+        Qcow2Bitmap *b = &q->bitmaps[i];
+        uint8_t flags[4];
+        if (!b->bits)
+            continue;
+        st32_be(flags, (uint32_t)b->info.flags & ~(uint32_t)FLAG_IN_USE);
+        ret = file_pwrite(q->base.file, b->flags_at, flags, sizeof(flags));
+        if (!ret)
+            b->info.flags &= ~(uint64_t)FLAG_IN_USE;
+    }
+    return ret ? ret : file_flush(q->base.file);
+}
+
+static void end_recording(Qcow2 *q)
+{
+    for (unsigned i = 0; i < q->bitmap_count; i++)
+        g_clear_pointer(&q->bitmaps[i].bits, g_free);
+    q->base.recording = false;
+}
+
 int qcow2_store_bitmaps(Qcow2 *q)
 {
     Change c;
+    bool changed = false;
     if (!q->base.recording || q->corrupt)
         return 0;
+    for (unsigned i = 0; i < q->bitmap_count; i++)
+        changed |= q->bitmaps[i].bits && q->bitmaps[i].changed;
+    if (!changed) {
+        int ret = unmark_bitmaps(q);
+        if (!ret)
+            end_recording(q);
+        return ret;
+    }
     if (!change_begin(&c, q, NULL))
         return -EIO;
     Qcow2Bitmap *list = copy_list(q, 0);
@@ -499,8 +539,6 @@ int qcow2_store_bitmaps(Qcow2 *q)
     int put = put_directory(&c, list, q->bitmap_count);
     if (!change_end(&c, ret ? ret : put, "store its bitmaps", NULL))
         return -EIO;
-    for (unsigned i = 0; i < q->bitmap_count; i++)
-        g_clear_pointer(&q->bitmaps[i].bits, g_free);
-    q->base.recording = false;
+    end_recording(q);
     return 0;
 }

@@ -24,11 +24,14 @@ static int reach(Change *c, uint64_t clusters)
     if (clusters > MAX_CLUSTERS)
         return -EFBIG;
     uint64_t more = align_up(MAX(clusters, c->clusters + c->clusters / 8 + 64), 8);
-    uint32_t *counts = g_try_renew(uint32_t, c->counts, more);
+    uint32_t *counts = block_try_realloc(c->counts, more * sizeof(*c->counts));
     if (!counts)
         return -ENOMEM;
     c->counts = counts;
-    c->used = g_realloc(c->used, more / 8);
+    uint8_t *used = block_try_realloc(c->used, more / 8);
+    if (!used)
+        return -ENOMEM;
+    c->used = used;
     memset(c->counts + c->clusters, 0, (more - c->clusters) * sizeof(*counts));
     memset(c->used + c->clusters / 8, 0, (more - c->clusters) / 8);
     c->clusters = more;
@@ -219,7 +222,7 @@ int change_write_bytes(Change *c, const void *data, uint64_t bytes, uint64_t *of
     int ret = change_alloc(c, whole / cluster, offset);
     if (ret)
         return ret;
-    g_autofree uint8_t *padded = g_try_malloc0(whole);
+    g_autofree uint8_t *padded = block_try_malloc0(whole);
     if (!padded)
         return -ENOMEM;
     memcpy(padded, data, bytes);
@@ -407,6 +410,7 @@ static void adopt(Change *c)
             if (q->bitmaps[i].new_bits) {
                 g_free(q->bitmaps[i].bits);
                 q->bitmaps[i].bits = g_steal_pointer(&q->bitmaps[i].new_bits);
+                q->bitmaps[i].changed = true;
             }
     }
     if (c->snapshots) {

@@ -487,7 +487,7 @@ int qcow2_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *r
         return -EFBIG;
     }
     result->total = (node->size + q->cluster_mask) >> q->cluster_bits;
-    c.counts = g_try_new0(uint32_t, c.clusters);
+    c.counts = block_try_malloc0(c.clusters * sizeof(*c.counts));
     ret = c.counts ? run(&c) : -ENOMEM;
     g_free(c.counts);
     if (ret)

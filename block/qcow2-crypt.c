@@ -11,9 +11,14 @@
 #include "qcow2.h"
 #include "util/error.h"
 
+#define MAX_LUKS_BYTES (64u << 20) /* eight key slots take two */
+
 static bool open_luks(Qcow2 *q, GError **error)
 {
     BlkNode *node = &q->base;
+    if (q->crypt_bytes > MAX_LUKS_BYTES)
+        return fail(error, "'%s': a LUKS header of %" PRIu64 " bytes is too large", node->name,
+                    q->crypt_bytes);
     if (!q->crypt_bytes)
         return fail(error, "'%s' does not tell where its LUKS header is", node->name);
     if ((q->crypt_offset & q->cluster_mask) || q->crypt_offset > INT64_MAX - q->crypt_bytes ||

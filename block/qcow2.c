@@ -336,7 +336,7 @@ static bool read_header(Qcow2 *q, GError **error)
 
 uint64_t *qcow2_read_table(Qcow2 *q, uint64_t offset, uint32_t entries, int *ret)
 {
-    uint64_t *table = g_try_new(uint64_t, MAX(entries, 1));
+    uint64_t *table = block_try_malloc(MAX(entries, 1) * 8ULL);
     *ret = table ? file_pread(q->base.file, offset, table, entries * 8ULL) : -ENOMEM;
     if (*ret) {
         g_free(table);

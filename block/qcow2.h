@@ -108,6 +108,7 @@ typedef struct Qcow2Bitmap {
     uint32_t table_entries;
     uint64_t flags_at; /* where in the file its flags lie */
     GBytes *extra;     /* NULL: none */
+    bool changed;      /* bits are others than those in the file */
     uint8_t *bits;     /* while it records: whole clusters of it; else NULL */
     uint8_t *new_bits; /* to replace bits when a change is done */
 } Qcow2Bitmap;

@@ -336,7 +336,7 @@ static int vdi_check(BlkNode *node, unsigned fix, CheckResult *result, CheckRepo
                   .report = report,
                   .opaque = opaque};
     c.places = MIN(c.places, MAX_BLOCKS);
-    c.seen = g_try_malloc0(c.places / 8 + 1);
+    c.seen = block_try_malloc0(c.places / 8 + 1);
     int ret = c.seen ? block_map_commit(&v->map, write_header, v, false) : -ENOMEM;
     if (!ret)
         ret = block_map_scan(&v->map, check_entry, &c);

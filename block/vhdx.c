@@ -448,7 +448,7 @@ static int vhdx_check(BlkNode *node, unsigned fix, CheckResult *result, CheckRep
                    .result = result,
                    .report = report,
                    .opaque = opaque};
-    c.seen = g_try_malloc0(c.size / VHDX_MIB / 8 + 1);
+    c.seen = block_try_malloc0(c.size / VHDX_MIB / 8 + 1);
     int ret = c.seen ? 0 : -ENOMEM;
     if (!ret && !node->readonly)
         ret = vhdx_flush(node);

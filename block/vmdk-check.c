@@ -59,7 +59,7 @@ static int check_extent(VmdkCheck *c)
     VmdkExtent *x = c->x;
     uint64_t places = MIN(x->file->size, 2ULL << 40) / x->grain + 1;
     int ret = 0;
-    c->seen = x->compressed ? NULL : g_try_malloc0(places / 8 + 1);
+    c->seen = x->compressed ? NULL : block_try_malloc0(places / 8 + 1);
     if (!c->seen && !x->compressed)
         return -ENOMEM;
     for (uint64_t i = 0; i < x->directory_entries && !ret; i++)

@@ -182,7 +182,7 @@ static bool check_sparse(const BlkFile *file, const SparseHeader *s, GError **er
 
 static bool read_directory(VmdkExtent *e, uint64_t at, uint32_t **out, GError **error)
 {
-    uint32_t *directory = g_try_new(uint32_t, e->directory_entries);
+    uint32_t *directory = block_try_malloc(e->directory_entries * 4ULL);
     int ret = directory ? file_pread(e->file, at, directory, e->directory_entries * 4ULL) : -ENOMEM;
     *out = directory;
     for (unsigned i = 0; i < e->directory_entries && !ret; i++)

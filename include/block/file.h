@@ -155,6 +155,13 @@ static inline void file_event(BlkFile *file, BlkEvent event)
 }
 /* Aligned memory for O_DIRECT (4096); NULL if there is none; free(). */
 void *block_alloc(size_t bytes);
+/* What an image can make large, and may be missing: as GLib's functions of these names. */
+void *block_try_malloc(size_t bytes);
+void *block_try_malloc0(size_t bytes);
+void *block_try_realloc(void *memory, size_t bytes);
+/* For tests: asked before each of these four; false: there is no memory. */
+typedef bool BlockAllocHook(size_t bytes);
+void block_set_alloc_hook(BlockAllocHook *hook);
 
 typedef struct HostFileMode {
     bool writable;
@@ -173,6 +180,9 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
 /* Opens what an image's name says: a host file, "blkdebug:CONFIG:NAME" (block/blkdebug.h), or an
  * NBD disk (block/nbd.h). */
 BlkFile *image_file_open(CoSched *sched, const char *name, HostFileMode mode, GError **error);
+/* For tests: opens the names that it knows before anybody else looks at them, NULL for others. */
+typedef BlkFile *ImageFileOpener(CoSched *sched, const char *name, HostFileMode mode);
+void image_file_set_opener(ImageFileOpener *opener);
 /* Creates a file, or opens the one that stands there as it is; locked for writing. */
 BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
 /* An empty file in $TMPDIR (or /var/tmp) that vanishes when closed. */

@@ -15,6 +15,28 @@ uint64_t next_random(uint64_t *state)
     return *state;
 }
 
+static unsigned allocations, fail_from, fail_for;
+
+static bool has_memory(size_t bytes)
+{
+    unsigned call = allocations++;
+    return call < fail_from || call - fail_from >= fail_for;
+}
+
+void memory_fails(unsigned at, unsigned count)
+{
+    fail_from = at;
+    fail_for = count;
+    if (count)
+        allocations = 0;
+    block_set_alloc_hook(count ? has_memory : NULL);
+}
+
+unsigned memory_calls(void)
+{
+    return allocations;
+}
+
 MemFile *memfile_of(BlkFile *file)
 {
     return container_of(file, MemFile, base);
@@ -68,6 +90,7 @@ static void apply(GByteArray *data, const LogIo *io)
 static void do_io(MemFile *m, LogIo io)
 {
     apply(m->data, &io);
+    io.file = m->number;
     if (m->log)
         g_array_append_val(m->log, io);
     else
@@ -149,7 +172,8 @@ static void mem_close(BlkFile *file)
 {
     MemFile *m = memfile_of(file);
     g_byte_array_unref(m->data);
-    memfile_log_free(m->log);
+    if (!m->shared_log)
+        memfile_log_free(m->log);
     g_free(file->name);
     g_free(m);
 }
@@ -181,7 +205,19 @@ MemFile *memfile_new(CoSched *sched, GByteArray *data)
 
 void memfile_record(MemFile *m)
 {
-    m->log = g_array_new(FALSE, FALSE, sizeof(LogIo));
+    m->log = memfile_new_log();
+}
+
+void memfile_record_into(MemFile *m, GArray *log, unsigned number)
+{
+    m->log = log;
+    m->number = number;
+    m->shared_log = true;
+}
+
+GArray *memfile_new_log(void)
+{
+    return g_array_new(FALSE, FALSE, sizeof(LogIo));
 }
 
 GArray *memfile_take_log(MemFile *m)
@@ -213,18 +249,26 @@ static void apply_torn(GByteArray *data, const LogIo *io, uint64_t *random)
 GByteArray *memfile_replay(const GByteArray *before, const GArray *log, unsigned length,
                            uint64_t *random)
 {
+    return memfile_replay_one(before, log, length, 0, random);
+}
+
+GByteArray *memfile_replay_one(const GByteArray *before, const GArray *log, unsigned length,
+                               unsigned file, uint64_t *random)
+{
     GByteArray *data = g_byte_array_new();
     g_byte_array_append(data, before->data, before->len);
     unsigned safe = 0;
     for (unsigned i = 0; i < length; i++) {
         const LogIo *io = &g_array_index(log, LogIo, i);
-        if (io->kind == LOG_IO_FLUSH)
+        if (io->kind == LOG_IO_FLUSH && io->file == file)
             safe = MAX(safe, io->covers);
     }
     uint64_t style = next_random(random) % 4; /* all kept, all lost, or a mixture */
     for (unsigned i = 0; i < length; i++) {
         const LogIo *io = &g_array_index(log, LogIo, i);
         uint64_t fate = next_random(random) % 3;
+        if (io->file != file)
+            continue;
         if (i < safe || style == 0 || (style > 1 && fate == 0))
             apply(data, io);
         else if (style > 1 && fate == 1 && io->kind == LOG_IO_WRITE)

@@ -106,7 +106,7 @@ static bool verify(const Model *model, BlkNode *node, uint64_t certain, unsigned
                    uint64_t *where)
 {
     enum { STEP = 256 };
-    uint8_t *data = block_alloc(STEP * 512);
+    uint8_t *data = aligned_alloc(4096, align_up(STEP * 512, 4096));
     bool right = true;
     for (uint64_t at = 0; at < model->sectors && right; at += STEP) {
         uint64_t n = MIN(STEP, model->sectors - at);
@@ -249,7 +249,7 @@ static int write_compressed(Pool *p, const Task *t, const uint8_t *data)
 
 static int transfer(Pool *p, const Task *t)
 {
-    uint8_t *data = block_alloc(t->count * 512);
+    uint8_t *data = aligned_alloc(4096, align_up(t->count * 512, 4096));
     struct iovec iov[2] = {{data, 512}, {data + 512, (t->count - 1) * 512}};
     IoBuf buf = {iov, 2, 0};
     int ret;

@@ -489,6 +489,21 @@ def compact():
         check_ok("c")
         expect(img("compact", "-q", "c") == "", "-q speaks")
         equal("c", "right.raw")
+    sizes = []
+    for bitmap in (False, True):  # whose storing at the end must not make it grow
+        peer("create", "-q", "-f", "qcow2", "c", "16M")
+        io("write -P 1 0 12M", file="c")
+        if bitmap:
+            peer("bitmap", "--add", "c", "b")
+            io("write -P 2 0 64k", file="c")
+        io("discard 1M 10M", file="c")
+        peer("convert", "c", "right.raw")
+        img("compact", "-q", "c")
+        equal("c", "right.raw")
+        check_ok("c")
+        sizes.append(os.path.getsize("c"))
+    expect("in-use" not in peer("info", "c") and "auto" in peer("info", "c"), "the bitmap was not stored")
+    expect(sizes[1] <= sizes[0] + 3 * 65536, f"{sizes}: larger than by directory, table and bits")
     compact_others()
     img("create", "-q", "-f", "vmdk", "v", "1M")
     expect("no way to be compacted" in img("compact", "v", code=1), "vmdk")

@@ -103,6 +103,11 @@ def extensions():
                                (120, "Q", offset), (128, "Q", length), (136, "Q", 0)))
         expect("LUKS" in said, said)
     refused(d, "too short", (112, "I", crypto), (116, "I", 8))
+    # a hole without end, so that the header could be anywhere in it
+    patched(d, (32, "I", 2), (112, "I", crypto), (116, "I", 16), (120, "Q", 1 << 20),
+            (128, "Q", 1 << 39), (136, "Q", 0))
+    os.truncate("x", 1 << 40)
+    expect("is too large" in survive("x"), "a LUKS header of 512 GiB")
     for count, length, offset in ((1, 24, 77), (65536, 1 << 24, 65536), (1, 1 << 40, 65536),
                                   (1, 24, 1 << 62), (1, 10, 65536), (1, 32, 0), (1000, 24000, 0)):
         said = survive(patched(d, (88, "Q", 1), (112, "I", bitmaps), (116, "I", 24),

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import struct
 import subprocess
 
 import tap
@@ -275,6 +276,30 @@ def bitmaps():
     peer_compare("i", "qcow2", "r.raw")
 
 
+def strange_bitmap():
+    """A bitmap with data that nobody here knows: used only if it says that this does no harm."""
+    for flags in (2, 6):
+        peer("create", "-q", "-f", "qcow2", "i", MIB)
+        peer("bitmap", "--add", "i", "b0")
+        data = bytearray(open("i", "rb").read())
+        extension = data.index(struct.pack(">II", 0x23852875, 24))
+        at = struct.unpack_from(">Q", data, extension + 24)[0]
+        struct.pack_into(">Q", data, extension + 16, 40)
+        data[at + 12:at + 16] = struct.pack(">I", flags)
+        data[at + 20:at + 40] = struct.pack(">I", 8) + b"extra..." + b"b0".ljust(8, b"\0")
+        open("i", "wb").write(data)
+        img("check", "i")
+        img("bitmap", "--add", "i", "sum")
+        out = img("bitmap", "--merge", "b0", "i", "sum", code=0 if flags & 4 else 1)
+        expect(flags & 4 or "can only be removed" in out, out)
+        run(WORK, "-b", "i", "qcow2", "r.raw", 3, 20)
+        out = img("info", "i")
+        expect(("in-use" in out) == (flags == 2), f"{flags}: {out}")
+        expect(b"extra..." in open("i", "rb").read(), "its data is gone")
+        img("bitmap", "--remove", "i", "b0")
+        peer("check", "i")
+
+
 def info_json(options, fmt):
     def test():
         peer("create", "-q", "-f", fmt, *(["-o", options] if options else []), "i", 3 * MIB)
@@ -367,6 +392,7 @@ def tests():
     yield "snapshots", snapshots, True
     yield "dirty", dirty_bit, True
     yield "bitmaps", bitmaps, True
+    yield "bitmaps/strange", strange_bitmap, True
     for fmt, options in (("raw", None), ("qcow", None), ("qcow2", None), ("qcow2", "compat=0.10"),
                          ("qcow2", "cluster_size=4k,refcount_bits=64,lazy_refcounts=on"),
                          ("qcow2", "compression_type=zstd"), ("qcow2", "preallocation=metadata")):

@@ -16,6 +16,7 @@
 
 #include <glib/gstdio.h>
 
+#include "block/secret.h"
 #include "memfile.h"
 #include "model.h"
 #include "util/log.h"
@@ -29,6 +30,7 @@ typedef struct Shape {
     unsigned max_sectors; /* of a request; 0: 48 */
     bool discard;         /* discard=unmap */
     bool snapshot;        /* an internal one is taken half way, by qemu-img */
+    bool data_file;       /* the guest's data lies in another file */
 } Shape;
 
 static const Shape shapes[] = {
@@ -49,6 +51,15 @@ static const Shape shapes[] = {
      true},
     {"v3-snapshot", "qcow2", "cluster_size=512", 200u << 10, 0, 1, 150, 16, true, true},
     {"v2-snapshot", "qcow2", "cluster_size=1k,compat=0.10", 400u << 10, 0, 1, 120, 48, false, true},
+    {"v3-zstd", "qcow2", "cluster_size=4k,compression_type=zstd", 200u << 10, 0, 3, 90},
+    {"v3-luks", "qcow2",
+     "cluster_size=4k,encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1", 200u << 10,
+     0, 0, 45},
+    {"v3-data-file", "qcow2", "cluster_size=4k", 600u << 10, 0, 0, 120, 48, true, false, true},
+    {"v3-data-raw", "qcow2", "cluster_size=4k,data_file_raw=on", 600u << 10, 0, 0, 120, 48, false,
+     false, true},
+    {"v3-data-sub", "qcow2", "cluster_size=16k,extended_l2=on", 600u << 10, 0, 0, 120, 48, true,
+     false, true},
     {"qcow", "qcow", NULL, 8u << 20, 0, 1, 120},
     {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, 0, 120},
     {"vdi", "vdi", NULL, 4u << 20, 0, 0, 100},
@@ -61,6 +72,7 @@ static const Shape shapes[] = {
 static CoSched *sched;
 static uint64_t seed;
 static unsigned cuts_tried;
+static GByteArray *data_bytes; /* of the external data file that the next open_image() takes */
 
 /* ---- Images in memory ---- */
 
@@ -71,11 +83,24 @@ static GByteArray *copy_of(const GByteArray *data)
     return copy;
 }
 
+/* The name of a file that create() can make; what is opened later lies in memory. */
+static char *scratch_name(void)
+{
+    char *name = NULL;
+    int fd = g_file_open_tmp("powercut-XXXXXX", &name, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return name;
+}
+
 static GByteArray *new_image(const Shape *s, GArray **log)
 {
     GError *error = NULL;
+    g_autofree char *data_name = s->data_file ? scratch_name() : NULL;
     g_autoptr(Options) options =
         s->options ? options_parse("-o", s->options, NULL, NULL, &error) : NULL;
+    if (data_name)
+        options_set(options, "data_file", data_name);
     CreateSpec spec = {.size = s->size,
                        .options = options,
                        .backing = s->base ? "base" : NULL,
@@ -89,7 +114,22 @@ static GByteArray *new_image(const Shape *s, GArray **log)
         *log = memfile_take_log(m);
     GByteArray *data = copy_of(m->data);
     file_close(&m->base);
+    if (data_name)
+        g_unlink(data_name);
     return data;
+}
+
+static MemFile *data_file_of(const BlkNode *node)
+{
+    return node->mode.data_file ? memfile_of(node->mode.data_file) : NULL;
+}
+
+static void drop_image(BlkNode *node)
+{
+    BlkFile *data_file = node->mode.data_file;
+    node_abandon(node);
+    if (data_file)
+        file_close(data_file);
 }
 
 static void add_base(const Shape *s, BlkNode *node)
@@ -110,12 +150,17 @@ static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
     NodeMode mode = {.no_backing = true,
                      .discard = s->discard,
                      .file = {.writable = true},
+                     .key_secret = "key",
                      .l2_cache = 1024,
                      .refcount_cache = 1024};
     GError *error = NULL;
     MemFile *m = memfile_new(sched, data);
+    if (s->data_file)
+        mode.data_file = &memfile_new(sched, g_steal_pointer(&data_bytes))->base;
     BlkNode *node = node_open_file(&m->base, s->format, &mode, &error);
     if (!node) {
+        if (mode.data_file)
+            file_close(mode.data_file);
         g_test_message("%s", error->message);
         g_clear_error(&error);
         return NULL;
@@ -162,6 +207,10 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
                     unsigned length, uint64_t *random)
 {
     uint64_t where = 0, kept = *random;
+    if (s->data_file) {
+        g_autoptr(GByteArray) empty = g_byte_array_new();
+        data_bytes = memfile_replay_one(empty, log, length, 1, random);
+    }
     BlkNode *node = open_image(s, memfile_replay(before, log, length, random), NULL);
     if (!node)
         g_error("%s: seed %" G_GUINT64_FORMAT ": does not open after entry %u (%" G_GUINT64_FORMAT
@@ -174,7 +223,7 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
         g_error("%s: seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT
                 " lost what was flushed, after entry %u",
                 s->name, seed, where, length);
-    node_abandon(node);
+    drop_image(node);
 }
 
 /* Fills the image, and lets qemu-img take a snapshot of it: all clusters are shared then. */
@@ -224,15 +273,18 @@ static void test_power_cut(gconstpointer data)
     model_settle(model);
     BlkNode *node = open_image(s, copy_of(before), &file);
     g_assert_nonnull(node);
-    memfile_record(file);
+    GArray *log = memfile_new_log();
+    memfile_record_into(file, log, 0);
+    if (s->data_file)
+        memfile_record_into(data_file_of(node), log, 1);
     file->random = seed;
     model_work(model, node, &work, &random, file);
     g_assert_true(model_verify(model, node, &where));
     g_assert_cmpint(node_flush(node), ==, 0);
     g_assert_true(check_is_clean(node, false));
     g_assert_true(model_verify(model, node, &where));
-    GArray *log = memfile_take_log(file);
-    node_close(node);
+    file->log = NULL;
+    drop_image(node);
     for (unsigned length = 0; length <= log->len; length++)
         for (int variant = 0; variant < 3; variant++)
             try_cut(s, model, before, log, length, &cut_random);
@@ -260,7 +312,7 @@ static void test_create_cut(gconstpointer data)
             }
             g_assert_nonnull(node);
             g_assert_true(check_is_clean(node, true));
-            node_abandon(node);
+            drop_image(node);
         }
     memfile_log_free(log);
     g_byte_array_unref(whole);
@@ -279,52 +331,85 @@ static const Fault faults[] = {
     {"read", FAIL_READ, 1, -EIO, false},          {"write", FAIL_WRITE, 1, -EIO, false},
     {"half write", FAIL_WRITE, 1, -ENOSPC, true}, {"full disk", FAIL_WRITE, 20, -ENOSPC, false},
     {"flush", FAIL_FLUSH, 1, -EIO, false},        {"anything", FAIL_ANY, 5, -EIO, true},
+    {"memory", FAIL_MEMORY, 1, 0, false},         {"no memory", FAIL_MEMORY, 20, 0, false},
 };
 
-/* One run with the fault at call number n; false when the run ended before. */
-static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, unsigned n)
+static void arm(MemFile *file, const Fault *f, unsigned n)
 {
-    uint64_t random = seed, where = 0;
-    MemFile *file;
-    BlkNode *node = open_image(s, copy_of(image), &file);
-    Model *model = model_new(s->size / 512, s->base / 512);
-    Work work = work_of(s, true);
-    work.operations /= 3;
-    file->random = seed;
+    if (f->kinds == FAIL_MEMORY)
+        memory_fails(n, f->count);
     file->fail_kinds = f->kinds;
     file->fail_at = n;
     file->fail_count = f->count;
     file->fail_error = f->error;
     file->fail_half = f->half;
+}
+
+/* One run with the fault at call number n of the image's file or of its data file; false when the
+ * run ended before. */
+static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, unsigned n,
+                      bool in_data)
+{
+    uint64_t random = seed, where = 0;
+    MemFile *file;
+    BlkNode *node = open_image(s, copy_of(image), &file);
+    Model *model = model_new(s->size / 512, (s->snapshot ? s->size : s->base) / 512);
+    Work work = work_of(s, true);
+    work.operations /= 3;
+    file->random = seed;
+    MemFile *failing = in_data ? data_file_of(node) : file;
+    arm(failing, f, n);
     model_work(model, node, &work, &random, NULL);
-    bool reached = file->calls > n;
-    file->fail_kinds = 0;
+    bool reached = (f->kinds == FAIL_MEMORY ? memory_calls() : failing->calls) > n;
+    failing->fail_kinds = 0;
+    memory_fails(0, 0);
     if (!model_verify(model, node, &where) || node_flush(node))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT " is lost",
                 s->name, f->name, n, seed, where);
     GByteArray *left = copy_of(file->data);
-    node_close(node);
+    if (s->data_file)
+        data_bytes = copy_of(data_file_of(node)->data);
+    drop_image(node);
     node = open_image(s, left, NULL);
     g_assert_nonnull(node);
     if (!check_is_clean(node, true) || !model_verify(model, node, &where))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": corrupt (sector %" G_GUINT64_FORMAT ")",
                 s->name, f->name, n, seed, where);
-    node_abandon(node);
+    drop_image(node);
     model_free(model);
     return reached;
+}
+
+/* Full of data, all of which a snapshot shares. */
+static GByteArray *shared_image(const Shape *s)
+{
+    MemFile *file;
+    NodeSnapshot info = {.name = (char *)(uintptr_t) "s", .icount = -1};
+    g_autoptr(GByteArray) disk = g_byte_array_new();
+    model_fill_base(disk, s->size / 512);
+    struct iovec iov = {disk->data, s->size};
+    BlkNode *node = open_image(s, new_image(s, NULL), &file);
+    g_assert_cmpint(node_write(node, 0, (IoBuf){&iov, 1, 0}, s->size), ==, 0);
+    g_assert_true(node_snapshot_create(node, &info, NULL));
+    GByteArray *image = copy_of(file->data);
+    drop_image(node);
+    return image;
 }
 
 static void test_faults(gconstpointer data)
 {
     const Shape *s = data;
-    GByteArray *image = new_image(s, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
-        unsigned n = 0;
-        while (n < 400 && run_fault(s, image, &faults[i], n))
-            n++;
-        g_test_message("%s: %u places", faults[i].name, n);
-        g_assert_true(n > 0 || faults[i].kinds == FAIL_READ);
-    }
+    GByteArray *image = s->snapshot ? shared_image(s) : new_image(s, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++)
+        for (int in_data = 0; in_data <= (s->data_file && faults[i].kinds != FAIL_MEMORY);
+             in_data++) {
+            unsigned n = 0;
+            while (run_fault(s, image, &faults[i], n, in_data))
+                n++;
+            g_test_message("%s%s: %u places", faults[i].name, in_data ? " in the data file" : "",
+                           n);
+            g_assert_true(n > 0 || faults[i].kinds & (FAIL_READ | FAIL_MEMORY));
+        }
     g_byte_array_unref(image);
 }
 
@@ -332,6 +417,17 @@ static void add(const char *group, const Shape *s, GTestDataFunc fn)
 {
     g_autofree char *path = g_strdup_printf("/image/%s/%s", group, s->name);
     g_test_add_data_func(path, s, fn);
+}
+
+/* The library for them may be missing. */
+static bool has_ciphers(const Shape *s)
+{
+    g_autoptr(Options) options = options_parse("-o", s->options, NULL, NULL, NULL);
+    CreateSpec spec = {.size = s->size, .options = options};
+    MemFile *m = memfile_new(sched, NULL);
+    bool made = format_find(s->format, NULL)->create(&m->base, &spec, NULL);
+    file_close(&m->base);
+    return made;
 }
 
 int main(int argc, char **argv)
@@ -342,14 +438,17 @@ int main(int argc, char **argv)
     g_test_message("SEED=%" G_GUINT64_FORMAT, seed);
     loop_lock(loop_main());
     sched = co_sched_new(loop_main());
+    g_assert_true(secret_add("-object", "secret,id=key,data=geheim", NULL));
     for (size_t i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        if (strstr(shapes[i].name, "luks") && !has_ciphers(&shapes[i]))
+            continue;
         add("power-cut", &shapes[i], test_power_cut);
         add("create-cut", &shapes[i], test_create_cut);
-        if (!shapes[i].snapshot)
-            add("faults", &shapes[i], test_faults);
+        add("faults", &shapes[i], test_faults);
     }
     int result = g_test_run();
     g_test_message("%u cuts", cuts_tried);
+    secret_remove_all();
     co_sched_free(sched);
     loop_unlock(loop_main());
     return result;
