@@ -59,6 +59,7 @@ static struct {
     const CpuEngine *engine;
     pthread_cond_t changed; /* with the main lock: a CPU stopped, went, ended, or did its work */
     bool paused;
+    bool told; /* the engine, that all CPUs have stopped */
     void (*debugger)(Vcpu *cpu);
 } set;
 
@@ -100,6 +101,25 @@ static void vcpu_sleep(Vcpu *cpu, uint32_t bits)
 
 /* ---- The thread ---- */
 
+static bool all_stopped(Machine *machine)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        if (!machine->cpus[i]->stopped)
+            return false;
+    return true;
+}
+
+/* Main lock held, after `stopped` has changed: a pause that a CPU itself asked for (pause_all())
+ * is complete only when the last of them stops. */
+static void tell_paused(Machine *machine)
+{
+    if (!set.paused || set.told || !all_stopped(machine))
+        return;
+    set.told = true;
+    if (set.engine->pause_changed)
+        set.engine->pause_changed(machine, true);
+}
+
 /* Main lock held; given up around each piece of work. */
 static void vcpu_do_work(Vcpu *cpu)
 {
@@ -127,6 +147,7 @@ static bool vcpu_serve(Vcpu *cpu)
     while (stay && vcpu_requested(cpu, VCPU_REQ_CONTROL)) {
         if (vcpu_requested(cpu, VCPU_REQ_STOP) && !cpu->stopped) {
             cpu->stopped = true;
+            tell_paused(cpu->machine);
             pthread_cond_broadcast(&set.changed);
         }
         if (vcpu_requested(cpu, VCPU_REQ_WORK))
@@ -209,14 +230,6 @@ static void request_all(Machine *machine, uint32_t bits)
         vcpu_request(machine->cpus[i], bits);
 }
 
-static bool all_stopped(Machine *machine)
-{
-    for (unsigned i = 0; i < machine->cpu_count; i++)
-        if (!machine->cpus[i]->stopped)
-            return false;
-    return true;
-}
-
 /*
  * From a vCPU thread, that is from inside a device callback, this only asks: waiting would give up
  * the main lock in the middle of the callback, and two CPUs could wait for each other.  Each CPU
@@ -230,8 +243,7 @@ static void pause_all(Machine *machine)
         return;
     while (!all_stopped(machine))
         loop_cond_wait(machine->loop, &set.changed);
-    if (set.engine->pause_changed)
-        set.engine->pause_changed(machine, true);
+    tell_paused(machine);
 }
 
 static void resume_all(Machine *machine)
@@ -239,8 +251,9 @@ static void resume_all(Machine *machine)
     if (!set.paused)
         return;
     set.paused = false;
-    if (set.engine->pause_changed && all_stopped(machine))
+    if (set.engine->pause_changed && set.told)
         set.engine->pause_changed(machine, false);
+    set.told = false;
     for (unsigned i = 0; i < machine->cpu_count; i++)
         if (!machine->cpus[i]->held)
             vcpu_take(machine->cpus[i], VCPU_REQ_STOP);
@@ -358,7 +371,7 @@ bool vcpus_init(Machine *machine, const CpuEngine *engine, const EngineConfig *c
                 GError **error)
 {
     set.engine = engine;
-    set.paused = true;
+    set.paused = set.told = true; /* that is how machines begin */
     pthread_cond_init(&set.changed, NULL);
     if (engine->run)
         set_hooks(&machine->hooks);

@@ -261,14 +261,15 @@ static BlkNode *open_overlay(Blk *blk, const BlkWork *op, GError **error)
     const char *format = op->format ? op->format : "qcow2";
     BlkNode *old = blk->root;
     if (!op->reuse) {
-        g_autofree char *path = g_canonicalize_filename(old->name, NULL);
+        g_autofree char *path = node_backing_name(old);
         CreateSpec spec = {.size = old->size, .backing = path, .backing_format = old->fmt->name};
         if (!image_create(blk->sched, op->file, format, &spec, true, true, error))
             return NULL;
     }
     NodeMode mode = old->mode;
     mode.no_backing = true;
-    mode.backing = mode.backing_format = NULL;
+    mode.backing = mode.backing_format = mode.key_secret = mode.backing_key_secret = NULL;
+    mode.raw_offset = mode.raw_size = 0;
     BlkNode *node = node_open(blk->sched, op->file, format, &mode, error);
     if (node && node->size < old->size) {
         fail(error, "'%s' is smaller than the disk", op->file);

@@ -95,6 +95,10 @@ static const char *const known_keys[] = {"file",
                                          "refcount-cache-size",
                                          "key-secret",
                                          "encrypt.key-secret",
+                                         "offset",
+                                         "size",
+                                         "backing.key-secret",
+                                         "backing.encrypt.key-secret",
                                          BOARD_KEYS,
                                          NULL};
 static const char *const media_words[] = {"disk", "cdrom", "floppy", NULL};
@@ -176,6 +180,11 @@ bool blk_read_overrides(const Options *opts, NodeMode *mode, GError **error)
     mode->key_secret = options_get(opts, "key-secret");
     if (!mode->key_secret)
         mode->key_secret = options_get(opts, "encrypt.key-secret");
-    return options_get_size(opts, "l2-cache-size", &mode->l2_cache, error) &&
+    mode->backing_key_secret = options_get(opts, "backing.key-secret");
+    if (!mode->backing_key_secret)
+        mode->backing_key_secret = options_get(opts, "backing.encrypt.key-secret");
+    return options_get_size(opts, "offset", &mode->raw_offset, error) &&
+           options_get_size(opts, "size", &mode->raw_size, error) &&
+           options_get_size(opts, "l2-cache-size", &mode->l2_cache, error) &&
            options_get_size(opts, "refcount-cache-size", &mode->refcount_cache, error);
 }

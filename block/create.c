@@ -128,6 +128,16 @@ bool amend_check(const BlkNode *node, const Options *options, const CreateOption
     return true;
 }
 
+/* What a guest wrote to a raw disk could look like an image of any format, with files of the host
+ * below it: nobody is to guess, and least of all to write down what was guessed. */
+bool fail_backing_format(const char *backing, GError **error)
+{
+    return fail(error,
+                "Backing file specified without backing format: say with -F (or backing_fmt=) what "
+                "'%s' is",
+                backing);
+}
+
 /* Opens the backing file to see that it is one, and how large. */
 static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
                             bool remembers_format, GError **error)
@@ -138,7 +148,7 @@ static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, 
     BlkNode *node = node_open(sched, path, format, &mode, error);
     if (!node)
         return fail_prefix(error, "backing file of '%s'", name);
-    if (spec->backing_format && strcmp(node->fmt->name, spec->backing_format)) {
+    if (strcmp(node->fmt->name, spec->backing_format)) {
         fail(error, "'%s' looks like %s, and this format cannot remember that it is %s", path,
              node->fmt->name, spec->backing_format);
         node_abandon(node);
@@ -146,7 +156,6 @@ static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, 
     }
     if (!has_size)
         spec->size = node->size;
-    spec->backing_format = node->fmt->name; /* what was seen is remembered, not guessed anew */
     node_abandon(node);
     return true;
 }
@@ -163,6 +172,8 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         return false;
     if (spec->backing && !fmt->backing)
         return fail(error, "%s: Backing file not supported for file format '%s'", name, fmt->name);
+    if (spec->backing && !spec->backing_format)
+        return fail_backing_format(spec->backing, error);
     if (spec->backing && (!unchecked || !has_size) &&
         !look_at_backing(sched, name, spec, has_size, fmt->backing_format, error))
         return false;

@@ -10,6 +10,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -504,9 +505,18 @@ static bool host_file_inspect(HostFile *h, bool direct, GError **error)
     return true;
 }
 
+/* A file that may not grow (ulimit -f) is an error of the request, not the end of the program. */
+static void survive_file_limit(void)
+{
+    struct sigaction old;
+    if (!sigaction(SIGXFSZ, NULL, &old) && old.sa_handler == SIG_DFL)
+        signal(SIGXFSZ, SIG_IGN);
+}
+
 static HostFile *host_file_new(CoSched *sched, const char *path, int fd, bool writable)
 {
     HostFile *h = g_new0(HostFile, 1);
+    survive_file_limit();
     h->base = (BlkFile){.ops = &host_file_ops,
                         .sched = sched,
                         .name = g_strdup(path),

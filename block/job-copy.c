@@ -31,7 +31,7 @@ static bool make_target(const TargetCall *c, const char *format, GError **error)
     CreateSpec spec = {.size = c->root->size};
     g_autofree char *path = NULL;
     if (!job->full && backing) {
-        path = g_canonicalize_filename(backing->name, NULL);
+        path = node_backing_name(backing);
         spec.backing = path;
         spec.backing_format = backing->fmt->name;
     }

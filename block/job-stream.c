@@ -77,7 +77,7 @@ static int stream_in_back(void *opaque)
 static int rename_in_back(void *opaque)
 {
     StreamCall *c = opaque;
-    g_autofree char *path = c->base ? g_canonicalize_filename(c->base->name, NULL) : NULL;
+    g_autofree char *path = c->base ? node_backing_name(c->base) : NULL;
     const char *format = c->base ? c->base->fmt->name : NULL;
     return node_change_backing(c->root, path, format, c->error) ? 0 : -EINVAL;
 }

@@ -48,22 +48,36 @@ bool node_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error
 
 /* ---- Snapshots ---- */
 
-bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n)
+static bool find_by(const BlkNode *node, bool by_name, const char *text, unsigned *n)
 {
     const NodeSnapshot *s;
-    for (unsigned pass = 0; pass < 2 && node->fmt->snapshot; pass++)
-        for (unsigned i = 0; (s = node->fmt->snapshot(node, i)); i++)
-            if (!strcmp(pass ? s->name : s->id, id_or_name)) {
-                *n = i;
-                return true;
-            }
+    for (unsigned i = 0; node->fmt->snapshot && (s = node->fmt->snapshot(node, i)); i++)
+        if (!strcmp(by_name ? s->name : s->id, text)) {
+            *n = i;
+            return true;
+        }
     return false;
+}
+
+bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n)
+{
+    return find_by(node, false, id_or_name, n) || find_by(node, true, id_or_name, n);
 }
 
 static bool find_snapshot(const BlkNode *node, const char *id_or_name, unsigned *n, GError **error)
 {
     return node_snapshot_find(node, id_or_name, n) ||
            fail(error, "'%s' has no snapshot '%s'", node->name, id_or_name);
+}
+
+static bool find_named(const BlkNode *node, const char *name, unsigned *n, GError **error)
+{
+    if (find_by(node, true, name, n))
+        return true;
+    if (!find_by(node, false, name, n))
+        return find_snapshot(node, name, n, error);
+    return fail(error, "'%s' has no snapshot with the name '%s'; that with this ID is named '%s'",
+                node->name, name, node->fmt->snapshot(node, *n)->name);
 }
 
 bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error)
@@ -88,14 +102,13 @@ bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error)
     return end(node, &track, ok);
 }
 
-bool node_snapshot_delete(BlkNode *node, const char *id_or_name, GError **error)
+bool node_snapshot_delete(BlkNode *node, const char *name, GError **error)
 {
     Track track;
     unsigned n;
     if (!begin(node, node->fmt->snapshot_delete, "snapshots", &track, error))
         return false;
-    bool ok =
-        find_snapshot(node, id_or_name, &n, error) && node->fmt->snapshot_delete(node, n, error);
+    bool ok = find_named(node, name, &n, error) && node->fmt->snapshot_delete(node, n, error);
     return end(node, &track, ok);
 }
 

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/blkdebug.h"
 #include "formats.h"
+#include "json-name.h"
 #include "nbd.h"
 #include "util/bytes.h"
 #include "util/error.h"
@@ -70,25 +72,36 @@ typedef struct Above {
     int depth;
 } Above;
 
-static BlkNode *open_in_chain(CoSched *sched, const char *name, const char *format,
-                              const NodeMode *mode, const Above *above, GError **error);
+static BlkNode *open_named(CoSched *sched, const char *name, const char *format,
+                           const NodeMode *mode, const Above *above, GError **error);
 
 char *backing_path(const char *image, const char *backing)
 {
     const char *path = host_file_path(backing);
     const char *slash = strrchr(image, '/');
-    if (path[0] == '/' || !slash || nbd_is_name(backing))
+    if (path[0] == '/' || !slash || nbd_is_name(backing) || json_name_is(backing))
         return g_strdup(path);
     return g_strdup_printf("%.*s%s", (int)(slash - image) + 1, image, path);
 }
 
-/* "nbd://host", "json:{...}" and the like are no file names; "file:x" and "dir:/x" with a slash
+char *node_backing_name(const BlkNode *node)
+{
+    const NodeMode *mode = &node->mode;
+    bool is_file = !nbd_is_name(node->name) && !g_str_has_prefix(node->name, BLKDEBUG_PREFIX);
+    g_autofree char *path = is_file ? g_canonicalize_filename(node->name, NULL) : NULL;
+    if (path && (mode->raw_offset || mode->raw_size))
+        return json_name_of_part(path, mode->raw_offset, mode->raw_size);
+    return path ? g_steal_pointer(&path) : g_strdup(node->name);
+}
+
+/* "https://host" and the like are no file names; "file:x" and "dir:/x" with a slash
  * before the colon are. */
 static bool check_name(const char *name, GError **error)
 {
     if (!*name)
         return fail(error, "the image's file name is empty");
-    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, "blkdebug:") || nbd_is_name(name))
+    if (g_str_has_prefix(name, "file:") || g_str_has_prefix(name, BLKDEBUG_PREFIX) ||
+        nbd_is_name(name) || json_name_is(name))
         return true;
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     if (!length || name[length] != ':')
@@ -101,7 +114,7 @@ static bool check_name(const char *name, GError **error)
 
 static bool open_backing(BlkNode *node, const Above *above, GError **error)
 {
-    NodeMode mode = {.file = node->mode.file};
+    NodeMode mode = {.file = node->mode.file, .key_secret = node->mode.backing_key_secret};
     mode.file.writable = false;
     const char *name = node->mode.backing ? node->mode.backing : node->backing_name;
     const char *format =
@@ -114,7 +127,7 @@ static bool open_backing(BlkNode *node, const Above *above, GError **error)
     g_autofree char *path = node->mode.backing ? g_strdup(name) : backing_path(node->name, name);
     if (!node->mode.backing && !check_name(name, error))
         return fail_prefix(error, "backing file of '%s'", node->name);
-    node->backing = open_in_chain(node->sched, path, format, &mode, &here, error);
+    node->backing = open_named(node->sched, path, format, &mode, &here, error);
     return node->backing || fail_prefix(error, "backing file of '%s'", node->name);
 }
 
@@ -138,6 +151,8 @@ static void node_free(BlkNode *node)
     g_free(node->name);
     g_free(node->backing_name);
     g_free(node->backing_format);
+    g_free(node->key_secret);
+    g_free(node->backing_key_secret);
     g_free(node);
 }
 
@@ -157,17 +172,25 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
                       .name = g_strdup(file->name),
                       .readonly = file->readonly,
                       .probed = !format,
+                      .key_secret = g_strdup(mode->key_secret),
+                      .backing_key_secret = g_strdup(mode->backing_key_secret),
                       .mode = *mode};
-    bool opened = mode->snapshot && !fmt->snapshot
-                      ? fail(error, "'%s': format '%s' has no snapshots", node->name, fmt->name)
-                      : fmt->open(node, error);
+    node->mode.key_secret = node->key_secret;
+    node->mode.backing_key_secret = node->backing_key_secret;
+    bool part = mode->raw_offset || mode->raw_size;
+    bool opened =
+        part && fmt != &raw_format
+            ? fail(error, "'%s': offset and size are for raw images, not %s", node->name, fmt->name)
+        : mode->snapshot && !fmt->snapshot
+            ? fail(error, "'%s': format '%s' has no snapshots", node->name, fmt->name)
+            : fmt->open(node, error);
     if (!opened) {
         node_free(node);
         return NULL;
     }
     bool ok = open_backing(node, above, error);
     /* The caller's, and served. */
-    node->mode.backing = node->mode.backing_format = node->mode.key_secret = NULL;
+    node->mode.backing = node->mode.backing_format = NULL;
     node->mode.snapshot = node->mode.data_name = NULL;
     if (ok)
         return node;
@@ -197,12 +220,35 @@ static BlkNode *open_in_chain(CoSched *sched, const char *name, const char *form
     return file ? open_file_in_chain(file, format, mode, above, error) : NULL;
 }
 
+/* The same for a name that may say more than a file. */
+static BlkNode *open_named(CoSched *sched, const char *name, const char *format,
+                           const NodeMode *mode, const Above *above, GError **error)
+{
+    JsonName json;
+    NodeMode whole = *mode;
+    if (!json_name_is(name))
+        return open_in_chain(sched, name, format, mode, above, error);
+    if (!json_name_parse(name, &json, error))
+        return NULL;
+    if (json.offset || json.size) {
+        whole.raw_offset = json.offset;
+        whole.raw_size = json.size;
+    }
+    if (json.key_secret)
+        whole.key_secret = json.key_secret;
+    if (json.format)
+        format = json.format;
+    BlkNode *node = open_in_chain(sched, json.file, format, &whole, above, error);
+    json_name_clear(&json);
+    return node;
+}
+
 BlkNode *node_open(CoSched *sched, const char *name, const char *format, const NodeMode *mode,
                    GError **error)
 {
     if (!check_name(name, error))
         return NULL;
-    return open_in_chain(sched, name, format, mode, NULL, error);
+    return open_named(sched, name, format, mode, NULL, error);
 }
 
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error)
@@ -215,7 +261,7 @@ BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode,
 uint64_t node_allocated(const BlkNode *node)
 {
     uint64_t bytes = host_file_allocated(node->file);
-    for (unsigned n = 0; node->fmt->other_file; n++) {
+    for (unsigned n = 0; node->fmt->sums_files; n++) {
         BlkFile *file = node->fmt->other_file(node, n);
         if (!file)
             break;

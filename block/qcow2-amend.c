@@ -18,6 +18,8 @@ bool qcow2_change_backing(BlkNode *node, const char *name, const char *format, G
     if (name && (q->autoclear & AUTOCLEAR_RAW_DATA))
         return fail(error, "'%s': an image with a raw data file cannot have a backing file",
                     node->name);
+    if (name && *name && !format)
+        return fail_backing_format(name, error);
     int ret = qcow2_balance(node);
     if (!ret)
         ret = qcow2_commit(q, true);

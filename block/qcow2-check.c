@@ -59,6 +59,7 @@ static void count(Check *c, uint64_t offset, uint64_t bytes, const char *what)
     if (offset > INT64_MAX - bytes || last >= c->clusters) {
         check_error(c, false, "ERROR: %s at 0x%" PRIx64 " lies behind the end of the file", what,
                     offset);
+        c->lost = true;
         last = MIN(last, c->clusters - 1);
     }
     for (uint64_t i = first; i <= last; i++)
@@ -86,10 +87,27 @@ static void count_compressed(Check *c, uint64_t entry)
     count(c, offset, bytes, "a compressed cluster");
 }
 
-static void count_l2_entry(Check *c, L2Entry l2, uint64_t index, bool active)
+/* An entry whose place cannot be one.  Zeros that had room lose nothing but that. */
+static void mend_place(Check *c, L2Entry *l2)
+{
+    const Qcow2 *q = c->q;
+    bool zeros =
+        q->subs > 1 ? !(l2->subs & SUBS_ALLOCATED) : q->version >= 3 && (l2->word & ENTRY_ZERO);
+    bool mend = zeros && (c->fix & CHECK_FIX_ERRORS);
+    check_error(c, mend,
+                "%s offset=%" PRIx64 ": %s cluster is not properly aligned; L2 entry corrupted.",
+                mend ? "Repairing" : "ERROR", (uint64_t)(l2->word & ENTRY_OFFSET),
+                zeros ? "Preallocated" : "Data");
+    if (mend)
+        l2->word = q->subs > 1 ? 0 : ENTRY_ZERO;
+    c->lost |= !zeros;
+}
+
+/* May mend it. */
+static void count_l2_entry(Check *c, L2Entry *l2, uint64_t index, bool active)
 {
     Qcow2 *q = c->q;
-    uint64_t entry = l2.word, host = entry & ENTRY_OFFSET;
+    uint64_t entry = l2->word, host = entry & ENTRY_OFFSET;
     if (entry & ENTRY_COMPRESSED) {
         if (entry & ENTRY_COPIED)
             check_error(c, false, "ERROR: compressed cluster %" PRIu64 " has the copied flag",
@@ -100,23 +118,22 @@ static void count_l2_entry(Check *c, L2Entry l2, uint64_t index, bool active)
         c->result->fragmented += active;
         return;
     }
+    if (entry & L2_RESERVED)
+        check_error(c, false, "ERROR found l2 entry with reserved bits set: %" PRIx64, entry);
     if ((entry & ENTRY_ZERO) && q->version < 3)
         check_error(c, false,
                     "ERROR: guest cluster %" PRIu64 " is a zero cluster, which version 2 "
                     "does not know",
                     index);
-    if (!qcow2_has_host(q, entry) && !l2.subs)
+    if (!qcow2_has_host(q, entry) && !l2->subs)
         return;
     if (host & q->cluster_mask) {
-        check_error(c, false,
-                    "ERROR offset=%" PRIx64 ": Cluster is not properly aligned; L2 entry "
-                    "corrupted.",
-                    host);
+        mend_place(c, l2);
         return;
     }
-    if (q->subs > 1 && qcow2_entry_fault(q, l2))
+    if (q->subs > 1 && qcow2_entry_fault(q, *l2))
         check_error(c, false, "ERROR: guest cluster %" PRIu64 ": %s", index,
-                    qcow2_entry_fault(q, l2));
+                    qcow2_entry_fault(q, *l2));
     if (!qcow2_has_host(q, entry))
         return;
     if (!q->data_name)
@@ -134,6 +151,28 @@ static inline bool says_nothing(const Qcow2 *q, uint64_t word)
     return !word || (word == ENTRY_ZERO && q->version >= 3 && !q->data_name);
 }
 
+/* The entries of an L2 table, `first` the first one's number; those that are mended are written. */
+static int count_l2(Check *c, uint64_t at, uint8_t *table, uint64_t first, bool active)
+{
+    Qcow2 *q = c->q;
+    int ret = 0;
+    for (uint32_t j = 0; j < 1u << q->l2_bits && !ret; j++) {
+        if (q->subs == 1 && says_nothing(q, ld64_be(table + j * 8)))
+            continue;
+        L2Entry entry = qcow2_table_entry(q, table, j);
+        uint64_t word = entry.word;
+        if (!word && !entry.subs)
+            continue;
+        count_l2_entry(c, &entry, first + j, active);
+        if (entry.word == word)
+            continue;
+        qcow2_table_set(q, table, j, entry);
+        uint64_t within = (uint64_t)j << q->entry_shift;
+        ret = file_pwrite(q->base.file, at + within, table + within, 1u << q->entry_shift);
+    }
+    return ret;
+}
+
 static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
 {
     Qcow2 *q = c->q;
@@ -141,6 +180,8 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
     g_autofree uint8_t *l2 = g_malloc(qcow2_cluster_bytes(q));
     for (uint32_t i = 0; i < entries; i++) {
         uint64_t table = l1[i] & ENTRY_OFFSET;
+        if (l1[i] & L1_RESERVED)
+            check_error(c, false, "ERROR found L1 entry with reserved bits set: %" PRIx64, l1[i]);
         if (!table)
             continue;
         if (table & q->cluster_mask) {
@@ -148,6 +189,7 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
                         "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 "
                         "entry corrupted",
                         table);
+            c->lost = true;
             continue;
         }
         count(c, table, qcow2_cluster_bytes(q), "an L2 table");
@@ -158,36 +200,78 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, bool active)
         c->work += per_table;
         int ret = c->work > MAX_WORK ? -E2BIG
                                      : file_pread(q->base.file, table, l2, qcow2_cluster_bytes(q));
+        if (!ret)
+            ret = count_l2(c, table, l2, (uint64_t)i * per_table, active);
         if (ret)
             return ret;
-        for (uint32_t j = 0; j < per_table; j++) {
-            if (q->subs == 1 && says_nothing(q, ld64_be(l2 + j * 8)))
-                continue;
-            L2Entry entry = qcow2_table_entry(q, l2, j);
-            if (entry.word || entry.subs)
-                count_l2_entry(c, entry, (uint64_t)i * per_table + j, active);
-        }
     }
     return 0;
+}
+
+/* A table that names more snapshots than there are ends behind those that are sound.  One that is
+ * not to be found stays: somebody may find it. */
+static int settle_snapshots(Check *c)
+{
+    Qcow2 *q = c->q;
+    uint8_t header[12];
+    if (!q->snapshots_fault)
+        return 0;
+    unsigned lost = q->snapshots_claimed - q->snapshot_count;
+    bool misplaced = q->snapshots_offset & q->cluster_mask;
+    if (misplaced || !(c->fix & CHECK_FIX_ERRORS)) {
+        check_error(c, false, "ERROR failed to read the snapshot table: %s", q->snapshots_fault);
+        c->lost = true;
+        return 0;
+    }
+    q->snapshots_offset = q->snapshot_count ? q->snapshots_offset : 0;
+    st32_be(header, q->snapshot_count);
+    st64_be(header + 4, q->snapshots_offset);
+    int ret = file_pwrite(q->base.file, H_SNAPSHOTS, header, sizeof(header));
+    if (ret)
+        return ret;
+    check_error(c, true, "Discarding %u overhanging snapshots", lost);
+    q->snapshots_claimed = q->snapshot_count;
+    g_clear_pointer(&q->snapshots_fault, g_free);
+    return 0;
+}
+
+static int count_snapshot(Check *c, unsigned n)
+{
+    Qcow2 *q = c->q;
+    const Qcow2Snapshot *s = &q->snapshots[n];
+    int ret;
+    if (s->incomplete) {
+        bool mend = c->fix & CHECK_FIX_ERRORS;
+        check_error(c, mend, "%s snapshot table entry %u is incomplete",
+                    mend ? "Repairing" : "ERROR", n);
+        c->rewrite_snapshots |= mend;
+    }
+    if (s->fault) {
+        check_error(c, false,
+                    "ERROR snapshot %s (%s) l1_offset=%#" PRIx64
+                    ": %s; snapshot table entry corrupted",
+                    s->info.id, s->info.name, s->l1_offset, s->fault);
+        c->lost = true;
+        return 0;
+    }
+    c->work += s->l1_entries;
+    if (c->work > MAX_WORK)
+        return -E2BIG;
+    g_autofree uint64_t *l1 = qcow2_read_table(q, s->l1_offset, s->l1_entries, &ret);
+    if (!l1)
+        return ret;
+    count(c, s->l1_offset, s->l1_entries * 8ULL, "a snapshot's L1 table");
+    return count_l1(c, l1, s->l1_entries, false);
 }
 
 static int count_snapshots(Check *c)
 {
     Qcow2 *q = c->q;
+    int ret = settle_snapshots(c);
     count(c, q->snapshots_offset, q->snapshots_bytes, "the snapshot table");
-    for (unsigned i = 0; i < q->snapshot_count; i++) {
-        const Qcow2Snapshot *s = &q->snapshots[i];
-        int ret;
-        uint64_t *l1 = qcow2_read_table(q, s->l1_offset, s->l1_entries, &ret);
-        if (!l1)
-            return ret;
-        count(c, s->l1_offset, s->l1_entries * 8ULL, "a snapshot's L1 table");
-        ret = count_l1(c, l1, s->l1_entries, false);
-        g_free(l1);
-        if (ret)
-            return ret;
-    }
-    return 0;
+    for (unsigned i = 0; i < q->snapshot_count && !ret; i++)
+        ret = count_snapshot(c, i);
+    return ret;
 }
 
 /* A bitmap's table and the clusters that it names. */
@@ -236,6 +320,11 @@ static void count_refcount_structures(Check *c)
         if (!block)
             continue;
         uint64_t number = block >> q->cluster_bits;
+        if (q->rt[i] & REFTABLE_RESERVED) {
+            check_error(c, c->fix & CHECK_FIX_ERRORS,
+                        "ERROR refcount table entry %u has reserved bits set", i);
+            c->rebuild = true;
+        }
         if ((block & q->cluster_mask) || number >= c->clusters) {
             check_error(c, c->fix & CHECK_FIX_ERRORS, "ERROR refcount block %u is %s", i,
                         block & q->cluster_mask
@@ -277,6 +366,11 @@ static void compare_one(Check *c, uint64_t cluster, uint64_t stored, uint64_t fo
 {
     bool leak = stored > found;
     bool mend = c->fix & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
+    if (leak && c->lost) {
+        /* Who puts the bad entry right finds there what it named. */
+        mend = false;
+        c->counts[cluster] = (uint32_t)MIN(stored, UINT32_MAX);
+    }
     if (mend && !c->rebuild) {
         bool fits = found <= qcow2_refcount_max(c->q);
         mend = fits && !qcow2_count_set(c->q, cluster, found);
@@ -344,6 +438,8 @@ static int compare_all(Check *c)
 static int finish_repair(Check *c)
 {
     Qcow2 *q = c->q;
+    if (c->lost && c->result->leaks)
+        check_say(c, "Leaked clusters are kept: entries that are damaged may have named them");
     int ret = c->rebuild ? check_rebuild_refcounts(c) : qcow2_commit(q, true);
     if (!ret)
         ret = check_copied_flags(c);
@@ -357,6 +453,8 @@ static int finish_repair(Check *c)
             ret = file_flush(q->base.file);
     }
     qcow2_drop_caches(q);
+    if (!ret && whole && c->rewrite_snapshots && !qcow2_rewrite_snapshots(q, NULL))
+        ret = -EIO;
     return ret;
 }
 

@@ -11,13 +11,15 @@ typedef struct Check {
     unsigned fix;
     CheckReport *report;
     void *opaque;
-    uint32_t *counts;   /* references found, a cluster of the file each */
-    uint64_t clusters;  /* of the file */
-    uint64_t work;      /* entries looked at */
-    uint64_t said;      /* lines reported */
-    uint64_t next_data; /* where the next guest cluster would lie in an unfragmented image */
-    bool all_equal;     /* the image's counts are those in counts */
-    bool rebuild;       /* the refcount structures cannot be mended in place */
+    uint32_t *counts;       /* references found, a cluster of the file each */
+    uint64_t clusters;      /* of the file */
+    uint64_t work;          /* entries looked at */
+    uint64_t said;          /* lines reported */
+    uint64_t next_data;     /* where the next guest cluster would lie in an unfragmented image */
+    bool all_equal;         /* the image's counts are those in counts */
+    bool lost;              /* entries of L1 or L2 tables are bad: what they named looks free */
+    bool rewrite_snapshots; /* the snapshot table has incomplete entries */
+    bool rebuild;           /* the refcount structures cannot be mended in place */
 } Check;
 
 void check_say(Check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -212,7 +212,7 @@ static int move_snapshot(Compact *k, Qcow2Snapshot *s, bool *any)
 {
     int ret;
     bool changed = lies_behind(k, s->l1_offset, s->l1_entries * 8ULL);
-    g_autofree uint64_t *l1 = qcow2_read_table(k->c.q, s->l1_offset, s->l1_entries, &ret);
+    g_autofree uint64_t *l1 = qcow2_snapshot_l1(k->c.q, s, &ret);
     if (!ret)
         ret = move_l1(k, l1, s->l1_entries, &changed);
     if (ret || !changed)

@@ -115,8 +115,9 @@ static int claim_all(Qcow2 *q)
         ret = claim(q, q->bitmaps[i].table_offset, q->bitmaps[i].table_entries * 8ULL,
                     "a bitmap's table");
     for (unsigned i = 0; i < q->snapshot_count && !ret; i++)
-        ret = claim(q, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries * 8ULL,
-                    "a snapshot's L1 table");
+        if (!q->snapshots[i].fault)
+            ret = claim(q, q->snapshots[i].l1_offset, q->snapshots[i].l1_entries * 8ULL,
+                        "a snapshot's L1 table");
     for (uint32_t i = 0; i < q->rt_entries && !ret; i++)
         if (q->rt[i] & ENTRY_OFFSET)
             ret = claim(q, q->rt[i] & ENTRY_OFFSET, cluster, "a refcount block");
@@ -176,6 +177,12 @@ static void count_set(Qcow2 *q, MetaPage *page, uint64_t index, uint64_t value)
     meta_dirty(page, (uint32_t)(bit / 8), (uint32_t)((bit + (1u << q->refcount_order) + 7) / 8));
 }
 
+/* Whether what the table says of the block that has the count can be one. */
+static bool block_is_broken(const Qcow2 *q, uint64_t cluster)
+{
+    return q->rt[cluster >> q->refblock_bits] & ENTRY_OFFSET & q->cluster_mask;
+}
+
 static bool block_exists(const Qcow2 *q, uint64_t cluster)
 {
     uint64_t block = cluster >> q->refblock_bits;
@@ -187,7 +194,7 @@ int qcow2_count_get(Qcow2 *q, uint64_t cluster, uint64_t *count)
     MetaPage *page;
     uint64_t index;
     *count = 0;
-    if (!block_exists(q, cluster))
+    if (!block_exists(q, cluster) || block_is_broken(q, cluster))
         return 0;
     int ret = count_page(q, cluster, &page, &index);
     if (ret)
@@ -203,7 +210,7 @@ int qcow2_counts_match(Qcow2 *q, uint64_t cluster, const uint32_t *found, uint64
     MetaPage *page;
     uint64_t index, per_page = (uint64_t)q->refcounts.page_bytes * 8 >> q->refcount_order;
     *same = 0;
-    if (!block_exists(q, cluster))
+    if (!block_exists(q, cluster) || block_is_broken(q, cluster))
         return 0;
     int ret = count_page(q, cluster, &page, &index);
     if (ret)
@@ -470,7 +477,7 @@ static int take_next(Qcow2 *q, uint64_t cluster, bool *taken)
 /* Room behind the last compressed cluster; *offset 0 if there is none. */
 static int continue_packed(Qcow2 *q, uint64_t bytes, uint64_t *offset)
 {
-    uint64_t end = q->packed_end, count;
+    uint64_t end = q->packed_end, count = 0;
     uint64_t left = end ? qcow2_cluster_bytes(q) - (end & q->cluster_mask) : 0;
     bool taken = false;
     int ret = 0;
@@ -483,10 +490,12 @@ static int continue_packed(Qcow2 *q, uint64_t bytes, uint64_t *offset)
             return ret;
     }
     /* Another reference to the cluster that the last one ended in, if it can be counted. */
-    if (q->packed_end == end && qcow2_refcount_max(q) > 1)
+    if (q->packed_end == end)
+        ret = qcow2_count_get(q, end >> q->cluster_bits, &count);
+    if (!ret && q->packed_end == end && count < qcow2_refcount_max(q))
         ret = count_add(q, end >> q->cluster_bits, 1, &count);
     else
-        ret = -EAGAIN;
+        ret = ret ? ret : -EAGAIN;
     if (!ret)
         *offset = end;
     else if (taken)

@@ -101,12 +101,33 @@ static int switch_tables(Qcow2 *q, const Rebuild *r)
     return qcow2_load_reftable(q);
 }
 
+static void keep(Check *c, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to && i < c->clusters; i++)
+        c->counts[i] = MAX(c->counts[i], 1);
+}
+
+/* Entries that are damaged may name clusters whose counts are not to be found, either. */
+static void keep_uncounted(Check *c)
+{
+    const Qcow2 *q = c->q;
+    if (!q->rt_entries)
+        keep(c, 0, c->clusters);
+    for (uint64_t i = 0; i < q->rt_entries; i++) {
+        uint64_t block = q->rt[i] & ENTRY_OFFSET;
+        if (block & q->cluster_mask || block >> q->cluster_bits >= c->clusters)
+            keep(c, i << q->refblock_bits, (i + 1) << q->refblock_bits);
+    }
+}
+
 int check_rebuild_refcounts(Check *c)
 {
     Qcow2 *q = c->q;
     Rebuild r = {.table_clusters = 1};
     check_say(c, "Rebuilding refcount structure");
     uncount_old(c);
+    if (c->lost)
+        keep_uncounted(c);
     plan(c, &r);
     if (r.table_clusters << q->cluster_bits > MAX_REFTABLE_BYTES)
         return -EFBIG;

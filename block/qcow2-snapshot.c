@@ -14,6 +14,7 @@
 #include "qcow2-change.h"
 #include "util/bytes.h"
 #include "util/error.h"
+#include "util/log.h"
 
 enum {
     ENTRY_FIXED = 40, /* bytes before the extra data of an entry */
@@ -63,6 +64,7 @@ static bool take_extra(Cursor *c, uint32_t bytes, Qcow2Snapshot *s, GError **err
     }
     if (known >= 8)
         s->info.vm_state_bytes = ld64_be(extra);
+    s->incomplete = known < 16 && c->q->version >= 3;
     s->disk_size = known >= 16 ? align_up(ld64_be(extra + 8), 512) : c->q->base.size;
     s->info.icount = known >= 24 ? (int64_t)ld64_be(extra + 16) : -1;
     return true;
@@ -80,38 +82,20 @@ static bool take_snapshot(Cursor *c, Qcow2Snapshot *s, GError **error)
     s->info.date_nsec = ld32_be(head + 20);
     s->info.vm_clock_ns = ld64_be(head + 24);
     s->info.vm_state_bytes = ld32_be(head + 32);
-    if (s->l1_entries > MAX_L1_BYTES / 8 || (s->l1_offset & c->q->cluster_mask) ||
-        s->l1_offset > INT64_MAX - MAX_L1_BYTES)
-        return fail(error, "'%s': a snapshot's L1 table is out of bounds", c->q->base.name);
+    if (s->l1_entries > MAX_L1_BYTES / 8)
+        s->fault = "L1 table is too large";
+    else if (s->l1_offset & c->q->cluster_mask)
+        s->fault = "L1 table is not cluster aligned";
+    else if (s->l1_offset > INT64_MAX - MAX_L1_BYTES)
+        s->fault = "L1 table is out of bounds";
+    if (!ld16_be(head + 12) && !ld16_be(head + 14))
+        return fail(error, "'%s': the snapshot table ends too soon", c->q->base.name);
     if (!take_extra(c, ld32_be(head + 36), s, error))
         return false;
     s->info.id = take_text(c, ld16_be(head + 12), error);
     if (s->info.id)
         s->info.name = take_text(c, ld16_be(head + 14), error);
     return s->info.name;
-}
-
-bool qcow2_load_snapshots(Qcow2 *q, uint32_t count, GError **error)
-{
-    Cursor c = {q, q->snapshots_offset, q->snapshots_offset + MAX_SNAPSHOT_BYTES};
-    if (!count)
-        return true;
-    if (count > MAX_SNAPSHOTS)
-        return fail(error, "'%s' claims %u snapshots; %u is the most", q->base.name, count,
-                    MAX_SNAPSHOTS);
-    if ((q->snapshots_offset & q->cluster_mask) ||
-        q->snapshots_offset > INT64_MAX - MAX_SNAPSHOT_BYTES)
-        return fail(error, "'%s': the snapshot table is out of bounds", q->base.name);
-    /* What the file cannot hold is not worth the memory. */
-    if (count * (uint64_t)ENTRY_FIXED > q->base.file->size)
-        return fail(error, "'%s': the snapshot table lies behind the end of the file",
-                    q->base.name);
-    q->snapshots = g_new0(Qcow2Snapshot, count);
-    while (q->snapshot_count < count)
-        if (!take_snapshot(&c, &q->snapshots[q->snapshot_count++], error))
-            return false;
-    q->snapshots_bytes = c.offset - q->snapshots_offset;
-    return true;
 }
 
 static void free_snapshot(Qcow2Snapshot *s)
@@ -122,11 +106,69 @@ static void free_snapshot(Qcow2Snapshot *s)
         g_bytes_unref(s->extra);
 }
 
+/* Those that come before something is wrong stay. */
+static bool take_snapshots(Qcow2 *q, uint32_t count, GError **error)
+{
+    uint64_t size = q->base.file->size;
+    Cursor c = {q, q->snapshots_offset, q->snapshots_offset + MAX_SNAPSHOT_BYTES};
+    if ((q->snapshots_offset & q->cluster_mask) ||
+        q->snapshots_offset > INT64_MAX - MAX_SNAPSHOT_BYTES)
+        return fail(error, "'%s': the snapshot table is out of bounds", q->base.name);
+    if (!q->snapshots_offset)
+        return fail(error, "'%s' claims %u snapshots, and has no table of them", q->base.name,
+                    count);
+    /* What the file cannot hold is not worth the memory. */
+    uint64_t most = (size - MIN(size, q->snapshots_offset)) / ENTRY_FIXED;
+    most = MIN(most, MAX_SNAPSHOTS);
+    q->snapshots = g_new0(Qcow2Snapshot, MIN(count, most) + 1);
+    while (q->snapshot_count < MIN(count, most)) {
+        Qcow2Snapshot s = {.l1_offset = 0};
+        if (!take_snapshot(&c, &s, error)) {
+            free_snapshot(&s);
+            return false;
+        }
+        q->snapshots[q->snapshot_count++] = s;
+        q->snapshots_bytes = c.offset - q->snapshots_offset;
+    }
+    if (count > MAX_SNAPSHOTS)
+        return fail(error, "'%s' claims %u snapshots; %u is the most", q->base.name, count,
+                    MAX_SNAPSHOTS);
+    return count <= most ||
+           fail(error, "'%s': the snapshot table lies behind the end of the file", q->base.name);
+}
+
+bool qcow2_load_snapshots(Qcow2 *q, uint32_t count, GError **error)
+{
+    GError *why = NULL;
+    q->snapshots_claimed = count;
+    if (!count || take_snapshots(q, count, &why))
+        return true;
+    /* The guest's data is there all the same. */
+    if (q->base.readonly || q->base.mode.repair) {
+        q->snapshots_fault = g_strdup(why->message);
+        report_warn("%s; %u of %u snapshots are left out", why->message, count - q->snapshot_count,
+                    count);
+        g_error_free(why);
+        return true;
+    }
+    g_propagate_error(error, why);
+    return false;
+}
+
 void qcow2_free_snapshots(Qcow2 *q)
 {
     for (unsigned i = 0; i < q->snapshot_count; i++)
         free_snapshot(&q->snapshots[i]);
     g_free(q->snapshots);
+    g_free(q->snapshots_fault);
+}
+
+uint64_t *qcow2_snapshot_l1(Qcow2 *q, const Qcow2Snapshot *s, int *ret)
+{
+    if (!s->fault)
+        return qcow2_read_table(q, s->l1_offset, s->l1_entries, ret);
+    *ret = qcow2_bad(q, "snapshot %s (%s): %s", s->info.id, s->info.name, s->fault);
+    return NULL;
 }
 
 /* ---- Writing the table ---- */
@@ -404,7 +446,7 @@ bool qcow2_snapshot_apply(BlkNode *node, unsigned n, GError **error)
         qcow2_l1_needed(q, s->disk_size) > MAX_L1_BYTES / 8)
         return fail(error, "'%s': snapshot '%s' is of an impossible size", node->name,
                     s->info.name);
-    uint64_t *l1 = qcow2_read_table(q, s->l1_offset, s->l1_entries, &ret);
+    uint64_t *l1 = qcow2_snapshot_l1(q, s, &ret);
     if (!l1)
         return fail_errno(error, -ret, "'%s': cannot read a snapshot's tables", node->name);
     if (!change_begin(&c, q, error)) {
@@ -438,6 +480,11 @@ bool qcow2_snapshot_apply(BlkNode *node, unsigned n, GError **error)
 static int drop_snapshot(Change *c, const Qcow2Snapshot *s)
 {
     int ret;
+    if (s->fault) {
+        report_warn("'%s': what snapshot '%s' held is not known (%s): check -r leaks frees it",
+                    c->q->base.name, s->info.name, s->fault);
+        return 0;
+    }
     g_autofree uint64_t *l1 = qcow2_read_table(c->q, s->l1_offset, s->l1_entries, &ret);
     for (uint32_t i = 0; l1 && i < s->l1_entries && !ret; i++)
         ret = change_drop_l1_entry(c, l1[i]);
@@ -507,4 +554,17 @@ bool qcow2_snapshot_delete(BlkNode *node, unsigned n, GError **error)
     if (ok)
         free_snapshot(&gone);
     return ok;
+}
+
+/* ---- Repair ---- */
+
+bool qcow2_rewrite_snapshots(Qcow2 *q, GError **error)
+{
+    Change c;
+    if (!change_begin(&c, q, error))
+        return false;
+    c.snapshots = g_memdup2(q->snapshots, (q->snapshot_count + 1) * sizeof(*q->snapshots));
+    for (unsigned i = 0; i < q->snapshot_count; i++)
+        c.snapshots[i].incomplete = false;
+    return change_end(&c, 0, "write the snapshot table anew", error);
 }

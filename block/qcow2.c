@@ -244,6 +244,28 @@ static bool read_backing_name(Qcow2 *q, const uint8_t *h, uint64_t *extensions_e
     return true;
 }
 
+/* Reading does without the refcount table, and repair makes a new one. */
+static bool check_reftable_place(Qcow2 *q, GError **error)
+{
+    GError *why = NULL;
+    if (!q->rt_clusters || q->rt_clusters > MAX_REFTABLE_BYTES >> q->cluster_bits)
+        fail(&why, "'%s': a refcount table of %u clusters is impossible", q->base.name,
+             q->rt_clusters);
+    else if ((q->rt_offset & q->cluster_mask) || q->rt_offset > INT64_MAX - MAX_REFTABLE_BYTES)
+        fail(&why, "'%s': the refcount table is out of bounds", q->base.name);
+    else
+        return true;
+    if (!q->base.readonly && !q->base.mode.repair) {
+        g_propagate_error(error, why);
+        return false;
+    }
+    report_warn("%s", why->message);
+    g_error_free(why);
+    q->rt_clusters = 0;
+    q->rt_offset = 0;
+    return true;
+}
+
 static bool read_tables_place(Qcow2 *q, const uint8_t *h, GError **error)
 {
     const char *name = q->base.name;
@@ -264,12 +286,7 @@ static bool read_tables_place(Qcow2 *q, const uint8_t *h, GError **error)
         return fail(error, "'%s': the L1 table is too small for the image", name);
     if ((q->l1_offset & q->cluster_mask) || q->l1_offset > INT64_MAX - MAX_L1_BYTES)
         return fail(error, "'%s': the L1 table is out of bounds", name);
-    if (!q->rt_clusters || q->rt_clusters > MAX_REFTABLE_BYTES >> q->cluster_bits)
-        return fail(error, "'%s': a refcount table of %u clusters is impossible", name,
-                    q->rt_clusters);
-    if ((q->rt_offset & q->cluster_mask) || q->rt_offset > INT64_MAX - MAX_REFTABLE_BYTES)
-        return fail(error, "'%s': the refcount table is out of bounds", name);
-    return true;
+    return check_reftable_place(q, error);
 }
 
 /* The extension counts only with its feature bit; and the bit without it leaves the file to be
@@ -433,6 +450,8 @@ static bool choose_snapshot(Qcow2 *q, GError **error)
     if (!node_snapshot_find(node, node->mode.snapshot, &n))
         return fail(error, "'%s' has no snapshot '%s'", node->name, node->mode.snapshot);
     const Qcow2Snapshot *s = &q->snapshots[n];
+    if (s->fault)
+        return fail(error, "'%s': snapshot '%s': %s", node->name, s->info.name, s->fault);
     if (s->disk_size > INT64_MAX - q->cluster_mask - 511 ||
         qcow2_l1_needed(q, s->disk_size) > s->l1_entries)
         return fail(error, "'%s': snapshot '%s' is of an impossible size", node->name,
@@ -569,6 +588,11 @@ static bool qcow2_is_dirty(const BlkNode *node)
     return qcow2(node)->incompatible & INCOMPAT_DIRTY;
 }
 
+static BlkFile *qcow2_other_file(const BlkNode *node, unsigned n)
+{
+    return n ? NULL : qcow2(node)->data_file;
+}
+
 const BlkFormat qcow2_format = {
     .name = "qcow2",
     .node_size = sizeof(Qcow2),
@@ -612,4 +636,5 @@ const BlkFormat qcow2_format = {
     .bitmap_load = qcow2_bitmap_load,
     .bitmap_store = qcow2_bitmap_store,
     .touched = qcow2_touched,
+    .other_file = qcow2_other_file,
 };

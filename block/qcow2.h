@@ -75,6 +75,11 @@ enum { CRYPT_NONE, CRYPT_AES, CRYPT_LUKS };
 #define SUBS_ALLOCATED 0x00000000ffffffffULL
 #define SUBS_ZERO      0xffffffff00000000ULL
 
+/* What must be 0 in entries of the L1, L2 (not compressed) and refcount table. */
+#define L1_RESERVED       0x7f000000000001ffULL
+#define L2_RESERVED       0x3f000000000001feULL
+#define REFTABLE_RESERVED 0x00000000000001ffULL
+
 #define SUBCLUSTERS          32u
 #define MIN_CLUSTER_BITS     9
 #define MIN_EXTENDED_BITS    14
@@ -92,7 +97,9 @@ typedef struct Qcow2Snapshot {
     uint64_t l1_offset;
     uint32_t l1_entries;
     uint64_t disk_size;
-    GBytes *extra; /* data that we do not know, behind the known; NULL: none */
+    GBytes *extra;     /* data that we do not know, behind the known; NULL: none */
+    bool incomplete;   /* its entry is shorter than version 3 asks for */
+    const char *fault; /* why its tables cannot be used; NULL: they can */
 } Qcow2Snapshot;
 
 typedef struct Qcow2Bitmap {
@@ -148,6 +155,9 @@ typedef struct Qcow2 {
     uint64_t snapshots_offset, snapshots_bytes;
     Qcow2Snapshot *snapshots;
     unsigned snapshot_count;
+    uint32_t snapshots_claimed; /* by the header */
+    char
+        *snapshots_fault; /* why there are fewer: for reading and repair only; NULL: all are here */
     bool has_bitmaps;
     uint64_t bitmaps_offset, bitmaps_bytes; /* the directory */
     uint32_t bitmap_count;
@@ -215,6 +225,10 @@ void qcow2_close_crypt(Qcow2 *q);
 /* ---- qcow2-snapshot.c ---- */
 bool qcow2_load_snapshots(Qcow2 *q, uint32_t count, GError **error);
 void qcow2_free_snapshots(Qcow2 *q);
+/* Its L1 table; NULL with *ret set, and said if it has none. (co) */
+uint64_t *qcow2_snapshot_l1(Qcow2 *q, const Qcow2Snapshot *s, int *ret);
+/* The snapshot table written anew, with whole entries. (co) */
+bool qcow2_rewrite_snapshots(Qcow2 *q, GError **error);
 /* The table as it goes to the file. */
 GByteArray *qcow2_pack_snapshots(const Qcow2Snapshot *snapshots, unsigned count);
 bool qcow2_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);

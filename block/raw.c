@@ -13,16 +13,26 @@
 
 static bool raw_open(BlkNode *node, GError **error)
 {
+    uint64_t whole = align_up(MIN(node->file->size, INT64_MAX), 512);
+    uint64_t offset = node->mode.raw_offset, size = node->mode.raw_size;
     node->cluster = 512;
     if (node->file->size > INT64_MAX - 511)
         return fail(error, "'%s' is too large", node->name);
-    node->size = align_up(node->file->size, 512);
+    if (offset % 512 || size % 512)
+        return fail(error, "'%s': offset and size must be multiples of 512", node->name);
+    if (offset > whole || size > whole - offset)
+        return fail(error,
+                    "'%s': offset %" PRIu64 " and size %" PRIu64
+                    " lie outside of the file, which has %" PRIu64 " bytes",
+                    node->name, offset, size, node->file->size);
+    node->size = size ? size : whole - offset;
     return true;
 }
 
 static int raw_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *extent)
 {
     bool data = true;
+    offset += node->mode.raw_offset;
     int ret = flags & MAP_HOLES ? file_extent(node->file, offset, &bytes, &data) : 0;
     *extent = (Extent){
         .kind = data ? EXTENT_DATA : EXTENT_ZERO, .in_place = true, .bytes = bytes, .host = offset};
@@ -31,14 +41,15 @@ static int raw_map(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flag
 
 static int raw_zero(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
 {
-    return file_zero(node->file, offset, bytes, (flags & ZERO_MAY_UNMAP) && node->mode.discard);
+    return file_zero(node->file, offset + node->mode.raw_offset, bytes,
+                     (flags & ZERO_MAY_UNMAP) && node->mode.discard);
 }
 
 static int raw_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
 {
     if (flags & DISCARD_FULLY)
         return -ENOTSUP;
-    return node->mode.discard ? file_discard(node->file, offset, bytes) : 0;
+    return node->mode.discard ? file_discard(node->file, offset + node->mode.raw_offset, bytes) : 0;
 }
 
 static const CreateOption raw_create_options[] = {
@@ -63,6 +74,9 @@ static bool raw_create(BlkFile *file, const CreateSpec *spec, GError **error)
 static bool raw_resize(BlkNode *node, uint64_t size, Preallocation how, GError **error)
 {
     uint64_t old = node->file->size;
+    if (node->mode.raw_offset || node->mode.raw_size)
+        return fail(error, "'%s' is a part of a file (offset, size): it cannot be resized",
+                    node->name);
     if (how == PREALLOC_METADATA)
         return fail(error, "preallocation=metadata: a raw image has no metadata");
     if (size < old && how != PREALLOC_OFF)

@@ -19,7 +19,7 @@
 #define DESCRIPTOR   32u
 #define MAX_LOG      (64u << 20)
 #define HASH_BUDGET  4 /* times the log's length: entries do not overlap in an honest log */
-#define MAX_FILE_END (1ULL << 50)
+#define MAX_FILE_END (1ULL << 47) /* the largest disk has half of that */
 
 typedef struct LogEntry {
     uint32_t length, tail; /* 0: no entry begins here */
@@ -101,16 +101,28 @@ static bool find_head(const Log *log, uint32_t *head)
     return found;
 }
 
-/* One descriptor of log->entry; *data is the next data sector. */
-static int apply(Log *log, const uint8_t *d, uint64_t sequence, uint32_t *data, uint32_t length)
+/* A log that lies must not fill the host's disk: zeros take no room, and what lies behind the
+ * file's end reads as zeros when the entry has extended it. */
+static int zero_range(BlkFile *file, uint64_t offset, uint64_t bytes)
+{
+    if (file->sparse)
+        bytes = offset < file->size ? MIN(bytes, file->size - offset) : 0;
+    return file_zero(file, offset, bytes, true);
+}
+
+/* One descriptor of log->entry, which has so many bytes and is to leave a file that ends at `end`;
+ * *data is the next data sector. */
+static int apply(Log *log, const uint8_t *d, uint64_t end, uint32_t *data, uint32_t length)
 {
     BlkFile *file = log->v->base.file;
     uint64_t offset = ld64_le(d + 16), bytes = ld64_le(d + 8);
-    if (ld64_le(d + 24) != sequence || offset % SECTOR || offset > MAX_FILE_END)
+    uint64_t sequence = ld64_le(log->entry + 16);
+    bool zeros = !memcmp(d, "zero", 4);
+    if (ld64_le(d + 24) != sequence || offset % SECTOR || offset > end ||
+        (zeros ? bytes : SECTOR) > end - offset)
         return -EINVAL;
-    if (!memcmp(d, "zero", 4))
-        return bytes % SECTOR || bytes > MAX_FILE_END ? -EINVAL
-                                                      : file_zero(file, offset, bytes, false);
+    if (zeros)
+        return bytes % SECTOR ? -EINVAL : zero_range(file, offset, bytes);
     if (memcmp(d, "desc", 4) || *data > length - SECTOR)
         return -EINVAL;
     uint8_t sector[SECTOR], *from = log->entry + *data;
@@ -135,8 +147,8 @@ static int replay_entry(Log *log, uint32_t at)
         return -EINVAL; /* the file was cut off since */
     int ret = 0;
     for (uint32_t i = 0; i < count && !ret; i++)
-        ret = apply(log, log->entry + ENTRY_HEAD + (size_t)i * DESCRIPTOR, e->sequence, &data,
-                    e->length);
+        ret = apply(log, log->entry + ENTRY_HEAD + (size_t)i * DESCRIPTOR, MAX(end, file->size),
+                    &data, e->length);
     if (!ret && end > file->size && file->sparse)
         ret = file_truncate(file, end);
     return ret;

@@ -398,4 +398,5 @@ const BlkFormat vmdk_format = {
     .check = vmdk_check,
     .detail = vmdk_detail,
     .other_file = vmdk_other_file,
+    .sums_files = true,
 };

@@ -66,26 +66,45 @@ static uint32_t checksum(const uint8_t *data, size_t bytes, size_t at)
 
 /* ---- Opening ---- */
 
-static bool footer_at(Vpc *v, uint64_t offset, int *ret)
+static uint32_t footer_type(const uint8_t *footer)
 {
-    *ret = file_pread(v->base.file, offset, v->footer, FOOTER_BYTES);
-    return !*ret && !memcmp(v->footer, "conectix", 8) &&
-           ld32_be(v->footer + 64) == checksum(v->footer, FOOTER_BYTES, 64);
+    return ld32_be(footer + 60);
 }
 
-/* At the end; or its copy at the begin of an image that was not closed in order. */
+static bool footer_at(Vpc *v, uint64_t offset, uint8_t *footer, int *ret)
+{
+    if (!*ret)
+        *ret = file_pread(v->base.file, offset, footer, FOOTER_BYTES);
+    return !*ret && !memcmp(footer, "conectix", 8) &&
+           ld32_be(footer + 64) == checksum(footer, FOOTER_BYTES, 64);
+}
+
+/*
+ * The footer, or its copy at the begin of an image that was not closed in order.  Where a footer at
+ * the end says that the disk is fixed, the first bytes are the guest's, whatever they look like;
+ * else the end may be a guest's, for want of the footer that was to follow it.
+ */
 static bool find_footer(Vpc *v, GError **error)
 {
-    BlkFile *file = v->base.file;
+    uint64_t size = v->base.file->size;
+    uint8_t end[FOOTER_BYTES], *use = NULL;
     int ret = 0;
-    bool found = footer_at(v, 0, &ret);
-    if (!found && !ret && file->size >= FOOTER_BYTES)
-        found = footer_at(v, file->size - FOOTER_BYTES, &ret);
-    if (!found && !ret && file->size >= FOOTER_BYTES - 1) /* as old versions wrote it */
-        found = footer_at(v, file->size - (FOOTER_BYTES - 1), &ret);
+    bool at_end = size >= FOOTER_BYTES && footer_at(v, size - FOOTER_BYTES, end, &ret);
+    if (!at_end && size >= FOOTER_BYTES - 1) /* as old versions wrote it */
+        at_end = footer_at(v, size - (FOOTER_BYTES - 1), end, &ret);
+    if (at_end && footer_type(end) == TYPE_FIXED)
+        use = end;
+    else if (footer_at(v, 0, v->footer, &ret) && footer_type(v->footer) != TYPE_FIXED)
+        use = v->footer;
+    else if (at_end)
+        use = end;
     if (ret)
         return fail_errno(error, -ret, "cannot read '%s'", v->base.name);
-    return found || fail(error, "'%s' is no VHD image, or its footer is damaged", v->base.name);
+    if (!use)
+        return fail(error, "'%s' is no VHD image, or its footer is damaged", v->base.name);
+    if (use == end)
+        memcpy(v->footer, end, FOOTER_BYTES);
+    return true;
 }
 
 /* Some programs count in cylinders, heads and sectors, others in bytes. */
@@ -126,6 +145,19 @@ static bool check_dynamic(Vpc *v, const uint8_t *h, GError **error)
     return true;
 }
 
+/* An image whose format was guessed must not reach into other folders. */
+static bool check_parent(const Vpc *v, GError **error)
+{
+    const char *name = v->base.backing_name;
+    while (g_str_has_prefix(name, "./"))
+        name += 2;
+    return !v->base.probed || !strchr(name, '/') ||
+           fail(error,
+                "'%s': its parent '%s' lies in another folder; if you trust the image, say format "
+                "vpc to open it",
+                v->base.name, v->base.backing_name);
+}
+
 /* The parent's name: a relative path if there is one, else an absolute one, in UTF-16. */
 static bool read_parent(Vpc *v, const uint8_t *h, GError **error)
 {
@@ -147,7 +179,7 @@ static bool read_parent(Vpc *v, const uint8_t *h, GError **error)
             g_strdelimit(name, "\\", '/');
             v->base.backing_name = name;
             v->base.backing_format = g_strdup("vpc");
-            return true;
+            return check_parent(v, error);
         }
     }
     return fail(error, "'%s': the parent image's name is missing", v->base.name);
@@ -215,7 +247,7 @@ static bool vpc_open(BlkNode *node, GError **error)
     Vpc *v = vpc(node);
     if (!find_footer(v, error))
         return false;
-    uint32_t type = ld32_be(v->footer + 60);
+    uint32_t type = footer_type(v->footer);
     uint64_t sectors = disk_sectors(v->footer);
     if (type < TYPE_FIXED || type > TYPE_DIFFERENCING)
         return fail(error, "'%s': VHD images of type %u are not supported", node->name, type);

@@ -74,7 +74,7 @@ void fpu_init(Cpu *cpu)
         cpuid_find((const CpuidEntry *)(void *)cpu->cpuid->data, cpu->cpuid->len, 0xd, 0);
     cache->supported_xcr0 = xsave ? xsave->reg[CPUID_EAX] & XSTATE_ALL : 0;
     /* Stubs use no more of a Cpu than this. */
-    cache->scratch = g_aligned_alloc0(1, offsetof(Cpu, tables), 64);
+    cache->scratch = g_aligned_alloc0(1, offsetof(Cpu, space), 64);
 }
 
 void fpu_fini(Cpu *cpu)

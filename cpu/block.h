@@ -25,8 +25,10 @@ enum { BLOCK_OPS = 64 };
 #define MODE_DEAD 0x80000000u
 
 enum {
-    BLOCK_NO_STEP = 1 << 0,  /* INT n: no single-step trap behind it */
-    BLOCK_LOADS_SS = 1 << 1, /* no debug trap behind it */
+    BLOCK_OWN_STEP = 1 << 0,  /* the handler says itself whether a single-step trap is due */
+    BLOCK_LOADS_SS = 1 << 1,  /* no debug trap behind it */
+    BLOCK_TRANSFERS = 1 << 2, /* it goes elsewhere, always */
+    BLOCK_BREAK = 1 << 3, /* a debugger's breakpoint may be at its beginning: entered by the loop */
 };
 
 struct Block {
@@ -62,6 +64,8 @@ enum {
     ATTENTION_MAIL = 1 << 0,   /* code.c: code was written, or a page has become code */
     ATTENTION_MEMORY = 1 << 1, /* the memory map or A20 changed */
     ATTENTION_LOGGED = 1 << 2, /* dirty bits were taken: writes are to be marked again */
+    ATTENTION_STALL = 1 << 3,  /* exclusive.c: stop between blocks; served by run.c only */
+    ATTENTION_WATCH = 1 << 4,  /* watch.c's: cpu->watch_met is for the debugger */
 };
 
 /* ---- Going from block to block ---- */
@@ -114,7 +118,7 @@ static inline __attribute__((always_inline)) const Op *block_jump(Cpu *cpu, uint
 /* Whether chains may lead to it: what is behind its own page border is looked up each time. */
 static inline bool block_may_link(const Block *block)
 {
-    return !block->host[1];
+    return !block->host[1] && !(block->flags & BLOCK_BREAK);
 }
 
 /* Ends a handler: a direct transfer to rip, whose chain is op->data. */
@@ -140,14 +144,16 @@ Block *blocks_find(Cpu *cpu, uintptr_t host, uint32_t mode, uint64_t pc);
 Block *blocks_reserve(Cpu *cpu);
 /* Adds the block that has been decoded into the room. */
 void blocks_add(Cpu *cpu, Block *block);
+/* Where blocks are split from now on: offsets in pages, a bit each. */
+enum { PAGE_OFFSET_WORDS = 4096 / 64 };
+void blocks_split(Cpu *cpu, const uint64_t offsets[PAGE_OFFSET_WORDS]);
+bool blocks_split_at(const Cpu *cpu, unsigned offset);
+/* Makes op, which runs, the last of its block. */
+void block_end_behind(Cpu *cpu, const Op *op);
 /* Before bytes are decoded: [offset, offset + length) of a page of RAM. */
 void code_mark(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
 /* Room for one instruction that is not kept (code in device memory). */
 Block *blocks_scratch(Cpu *cpu);
-/* A block is known by its linear address until the TLB drops the page. */
-void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global);
-void jumps_flush(Cpu *cpu, bool global);
-void jumps_flush_page(Cpu *cpu, uint64_t linear);
 /* Serves ATTENTION_MAIL and ATTENTION_LOGGED. */
 void code_read_mail(Cpu *cpu);
 /* A logged page is about to be written without marks: false if it cannot be noted. */
@@ -177,8 +183,27 @@ void mmu_memory_changed(Cpu *cpu);
 /* Flushes if what translations depend on has changed since they were made; chooses the table. */
 void mmu_mode_changed(Cpu *cpu);
 
-/* For faults: a device's access may have changed the map between load and store. */
-void cpu_atomic_drop(void);
+/* ---- space.c ---- */
+void spaces_init(Cpu *cpu);
+void spaces_fini(Cpu *cpu);
+/* Looks into the translations of a PCID, as they were; mmu_mode_changed() is to follow. */
+void space_select(Cpu *cpu, uint16_t pcid);
+/* A block is known by its linear address until the TLB drops the page. */
+void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global);
+/* The blocks are about to go. */
+void spaces_forget_blocks(Cpu *cpu);
+/* A translation was filled from a page larger than 4 KiB. */
+void space_note_large(Cpu *cpu, uint64_t linear, unsigned size_bits);
+/* Calls fn for each translation, of all PCIDs, through which stores go without a call. */
+void spaces_for_writable(Cpu *cpu, void (*fn)(TlbEntry *entry, const TlbInfo *info, void *opaque),
+                         void *opaque);
+
+/* ---- exclusive.c: cpu_new() and cpu_free(); cpu_run() and its end; ATTENTION_STALL ---- */
+void exclusive_join(Cpu *cpu);
+void exclusive_part(Cpu *cpu);
+void exclusive_enter(Cpu *cpu);
+void exclusive_leave(Cpu *cpu);
+void exclusive_park(Cpu *cpu);
 
 /* Between instructions or at the end of one: what other threads want of the caches. */
 void cpu_serve_attention(Cpu *cpu);

@@ -34,8 +34,7 @@ struct BlockCache {
     size_t used;
     Block *hash[HASH_SIZE];
     CodePage *pages[PAGE_HASH_SIZE];
-    JumpEntry jumps[JUMP_ENTRIES];
-    TlbFills jump_fills[2];
+    uint64_t split[PAGE_OFFSET_WORDS];
     uint64_t scratch[(sizeof(Block) + 3 * sizeof(Op)) / 8];
 };
 
@@ -190,53 +189,65 @@ static void page_drop(Cpu *cpu, uintptr_t host, uint64_t lines)
     }
 }
 
+/* ---- For a debugger ---- */
+
+bool blocks_split_at(const Cpu *cpu, unsigned offset)
+{
+    return cpu->blocks->split[offset / 64] >> offset % 64 & 1;
+}
+
+/* Whether a bit of first to last is set. */
+static bool any_offset(const uint64_t *offsets, unsigned first, unsigned last)
+{
+    while (first <= last && first < 64 * PAGE_OFFSET_WORDS) {
+        uint64_t word = offsets[first / 64] >> first % 64;
+        if (word)
+            return first + (unsigned)__builtin_ctzll(word) <= last;
+        first = (first | 63) + 1;
+    }
+    return false;
+}
+
+static void split_page(Cpu *cpu, const CodePage *page, const uint64_t *changed)
+{
+    Block *next;
+    for (Block *block = page->blocks; block; block = next) {
+        unsigned half = half_of(block, page->host), start = block->host[0] & 0xfff;
+        next = block->page_next[half];
+        if (!half && block->mode != MODE_DEAD && any_offset(changed, start, start + block->length))
+            block_kill(cpu, block);
+    }
+}
+
+void blocks_split(Cpu *cpu, const uint64_t offsets[PAGE_OFFSET_WORDS])
+{
+    struct BlockCache *cache = cpu->blocks;
+    uint64_t changed[PAGE_OFFSET_WORDS];
+    for (unsigned i = 0; i < PAGE_OFFSET_WORDS; i++)
+        changed[i] = cache->split[i] ^ offsets[i];
+    memcpy(cache->split, offsets, sizeof(cache->split));
+    for (unsigned i = 0; i < PAGE_HASH_SIZE; i++)
+        for (const CodePage *page = cache->pages[i]; page; page = page->next)
+            split_page(cpu, page, changed);
+}
+
+void block_end_behind(Cpu *cpu, const Op *op)
+{
+    while (op->offset)
+        op--;
+    block_kill(cpu, (Block *)((uintptr_t)op - offsetof(Block, ops)));
+}
+
 void cpu_blocks_flush(Cpu *cpu)
 {
     struct BlockCache *cache = cpu->blocks;
     memset(cache->hash, 0, sizeof(cache->hash));
     memset(cache->pages, 0, sizeof(cache->pages));
     cache->used = 0;
-    cpu->link_from = NULL;
-    jumps_flush(cpu, true);
+    spaces_forget_blocks(cpu);
 }
 
-/* ---- By linear address ---- */
-
-void jumps_add(Cpu *cpu, uint64_t pc, const Block *block, bool global)
-{
-    unsigned slot = jump_slot(pc);
-    TlbFills *fills = &cpu->blocks->jump_fills[global];
-    cpu->jumps[slot] = (JumpEntry){pc, block};
-    if (fills->count < TLB_FILLS)
-        fills->slot[fills->count] = (uint16_t)slot;
-    fills->count++;
-}
-
-static void jumps_clear(JumpEntry *entries, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        entries[i] = (JumpEntry){0, &block_none};
-}
-
-void jumps_flush(Cpu *cpu, bool global)
-{
-    TlbFills *fills = cpu->blocks->jump_fills;
-    if (global || fills[0].count > TLB_FILLS) {
-        jumps_clear(cpu->jumps, JUMP_ENTRIES);
-        fills[1].count = 0;
-    } else {
-        for (unsigned i = 0; i < fills[0].count; i++)
-            jumps_clear(&cpu->jumps[fills[0].slot[i]], 1);
-    }
-    fills[0].count = 0;
-}
-
-void jumps_flush_page(Cpu *cpu, uint64_t linear)
-{
-    jumps_clear(&cpu->jumps[jump_page(linear)], JUMP_PER_PAGE);
-    /* An instruction may reach into the page from the one before. */
-    jumps_clear(&cpu->jumps[jump_page(linear - 0x1000)], JUMP_PER_PAGE);
-}
+/* ---- Chains ---- */
 
 const Op *block_chain(Cpu *cpu, const Op *op, uint64_t rip)
 {
@@ -413,8 +424,6 @@ void blocks_new(Cpu *cpu)
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cpu->blocks->arena == MAP_FAILED)
         g_error("cannot map %u bytes for decoded code", ARENA_SIZE);
-    cpu->jumps = cpu->blocks->jumps;
-    jumps_clear(cpu->jumps, JUMP_ENTRIES);
     cpu->mail = g_new0(struct CodeMail, 1);
     g_mutex_init(&cpu->mail->lock);
     g_mutex_lock(&cpus_lock);

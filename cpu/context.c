@@ -52,7 +52,8 @@ static void load_registers(Cpu *cpu, const CpuState *state)
     memcpy(cpu->dr, state->dr, sizeof(cpu->dr));
     cpu->halted = state->halted;
     cpu->waiting_sipi = state->waiting_sipi;
-    cpu->interrupt_shadow = state->interrupt_shadow;
+    cpu->interrupt_shadow = state->interrupt_shadow ? SHADOW_STI : SHADOW_NONE;
+    cpu->hold_debug = false;
     cpu->nmi_masked = state->nmi_masked;
     cpu->smm = state->smm;
     cpu->delivering = -1;
@@ -64,8 +65,9 @@ static void registers_changed(Cpu *cpu)
 {
     bool protected = cpu->cr0 & CR0_PE;
     cpu->cpl = !protected ? 0 : in_vm86(cpu) ? 3 : attr_dpl(cpu->seg[SEG_SS].attr);
-    cpu_mode_changed(cpu);
     cpu_tlb_flush(cpu, true);
+    control_select_space(cpu);
+    cpu_mode_changed(cpu);
 }
 
 void cpu_reset(Cpu *cpu, bool init)

@@ -50,7 +50,7 @@ static uint64_t cr4_bits(const Cpu *cpu)
         {FEATURE_SMEP, CR4_SMEP},
         {FEATURE_SMAP, CR4_SMAP},
     };
-    uint64_t bits = CR4_PCE;
+    uint64_t bits = cpu_family(cpu) >= 6 || cpu_feature(cpu, FEATURE_MMX) ? CR4_PCE : 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
         if (cpu_feature(cpu, rows[i].leaf, rows[i].reg, rows[i].bit))
             bits |= rows[i].bits;
@@ -135,11 +135,23 @@ const Op *op_clts(Cpu *cpu, const Op *op)
 
 /* ---- CR3, CR4, CR8 ---- */
 
+static uint16_t pcid_of(uint64_t cr3, uint64_t cr4)
+{
+    return cr4 & CR4_PCIDE ? cr3 & CR3_PCID : 0;
+}
+
+void control_select_space(Cpu *cpu)
+{
+    space_select(cpu, pcid_of(cpu->cr3, cpu->cr4));
+    mmu_mode_changed(cpu);
+}
+
 bool control_load_cr3(Cpu *cpu, uint64_t value)
 {
     if (uses_pdptes(cpu->cr0, cpu->cr4, cpu->efer) && !load_pdptes(cpu, value))
         return false;
     cpu->cr3 = value;
+    control_select_space(cpu);
     cpu_tlb_flush(cpu, false);
     return true;
 }
@@ -160,12 +172,13 @@ static void write_cr3(Cpu *cpu, const Op *op, uint64_t value)
     }
     if (in_long(cpu) && (value & (cpu->physical_reserved | 0xfffull << 52)))
         gp(cpu, op);
-    /* Translations carry no PCID here: only those of the very same space may stay. */
-    if (keep && value == cpu->cr3)
-        return;
-    if (!control_load_cr3(cpu, value))
-        gp(cpu, op);
     note_flush(cpu);
+    if (keep) { /* there are no pointers of PAE's with PCIDs */
+        cpu->cr3 = value;
+        control_select_space(cpu);
+    } else if (!control_load_cr3(cpu, value)) {
+        gp(cpu, op);
+    }
 }
 
 static void write_cr4(Cpu *cpu, const Op *op, uint64_t value)
@@ -181,6 +194,7 @@ static void write_cr4(Cpu *cpu, const Op *op, uint64_t value)
     cpu->cr4 = value;
     if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))
         cpu_tlb_flush(cpu, true);
+    control_select_space(cpu);
     cpu_mode_changed(cpu);
 }
 
@@ -314,10 +328,12 @@ const Op *op_invpcid(Cpu *cpu, const Op *op)
     if (type > ALL_BUT_GLOBAL || pcid >> 12 || (uses_pcid && pcid && !(cpu->cr4 & CR4_PCIDE)) ||
         (type == ONE_ADDRESS && !canonical(linear)))
         gp(cpu, op);
-    if (type == ONE_ADDRESS)
-        cpu_tlb_flush_page(cpu, linear);
+    if (uses_pcid)
+        cpu_tlb_flush_pcid(cpu, (uint16_t)pcid, type == ONE_ADDRESS ? &linear : NULL);
+    else if (type == ALL)
+        cpu_tlb_flush(cpu, true);
     else
-        cpu_tlb_flush(cpu, type == ALL);
+        cpu_tlb_flush_local(cpu);
     note_flush(cpu);
     LEAVE_BEHIND(cpu, op);
 }

@@ -16,10 +16,11 @@
  * other bits of RFLAGS are in `cpu->eflags`.
  *
  * Files: run.c (loop, requests), decode.c (blocks), bind_*.c (which handler for which instruction),
- * op_*.c (handlers), mmu.c (TLB, page walk), seg.c, stack.c, transfer.c, return.c, task.c,
- * exception.c, interrupt.c, syscall.c (protection), control.c, msr.c, system.c, port.c, smm.c (the
- * system's instructions), context.c (reset, CpuState), rescue.c (for KVM), fpu*.c (x87, MMX, SSE,
- * AVX by the host).
+ * op_*.c (handlers), mmu.c (TLB), walk.c, space.c (what
+ * stays of both over a change of CR3), exclusive.c (LOCK where the host has none), seg.c,
+ * stack.c, transfer.c, return.c, task.c, exception.c, interrupt.c, syscall.c (protection),
+ * control.c, msr.c, system.c, port.c, smm.c (the system's instructions), context.c (reset,
+ * CpuState), rescue.c (for KVM), fpu*.c (x87, MMX, SSE, AVX by the host).
  */
 #ifndef VMRUN_CPU_PRIVATE_H
 #define VMRUN_CPU_PRIVATE_H
@@ -105,6 +106,11 @@ enum {
     CR4_SMEP = 1 << 20,
     CR4_SMAP = 1 << 21,
 };
+/* What holds off interrupts until after the next instruction. */
+enum { SHADOW_NONE, SHADOW_STI, SHADOW_SS };
+/* Not canonical: no instruction is there. */
+#define NO_RIP (1ull << 63)
+enum { DEBUGCTL_LBR = 1 << 0, DEBUGCTL_BTF = 1 << 1 };
 enum { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11 };
 
 /* Exceptions (SDM vol. 3, table 6-1). */
@@ -157,6 +163,7 @@ typedef struct TlbInfo {
     RamBlock *ram;     /* NULL: MMIO */
     uint64_t offset;   /* of the page in ram */
     uint8_t rights;    /* 1 << Access, for accesses whose translation is complete */
+    uint8_t watched;   /* 1 << Access, for which a debugger's watchpoint is on the page */
     bool readonly, logged, large, global;
 } TlbInfo;
 
@@ -166,6 +173,17 @@ typedef struct TlbFills {
     unsigned count; /* over TLB_FILLS: everything */
     uint16_t slot[TLB_FILLS];
 } TlbFills;
+
+/* What is known of an address space's translations (space.c). */
+typedef struct Translations {
+    TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
+    TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
+    TlbFills fills[2];        /* not global, global */
+    uint64_t large_pages[16]; /* a hash of 2 MiB areas from which larger pages were filled */
+    bool huge_pages;          /* 1 GiB pages were filled */
+} Translations;
+typedef struct Space Space;
+enum { SPACES = 8 }; /* that are kept; a PCID each */
 
 /* ---- Decoded code ---- */
 
@@ -251,11 +269,12 @@ struct Cpu {
     uint32_t eflags;       /* RFLAGS without EFL_ARITH, bit 1 set */
     uint16_t flags;        /* FLAG_* */
     uint8_t cpl;
-    bool interrupt_shadow;   /* STI, MOV SS: until after the next instruction */
-    uint8_t fp_ready;        /* FP_READY_*: which FP instructions may run without a look */
-    uint8_t fp_live;         /* FP_LIVE_*: what of the guest's FP state is in the host's CPU */
-    uintptr_t stack_floor;   /* blocks do not chain below: a handler was not tail-called */
-    struct JumpEntry *jumps; /* blocks by linear address (block.h) */
+    uint8_t interrupt_shadow; /* SHADOW_*: until after the next instruction */
+    uint8_t fp_ready;         /* FP_READY_*: which FP instructions may run without a look */
+    uint8_t fp_live;          /* FP_LIVE_*: what of the guest's FP state is in the host's CPU */
+    bool ferr, ignne;         /* FERR# as it was told last; IGNNE# while it is up */
+    uintptr_t stack_floor;    /* blocks do not chain below: a handler was not tail-called */
+    struct JumpEntry *jumps;  /* blocks by linear address (block.h) */
     uint64_t link_target;
     const Op *link_from; /* whose chain the next block that is found goes into, or NULL */
     CpuSegment seg[SEG_COUNT];
@@ -275,9 +294,10 @@ struct Cpu {
     /* DR6 bits that are due as a #DB trap behind the instruction under way (data breakpoints, a
      * task's T bit; BS is run.c's).  Delivering any event clears them. */
     uint32_t debug_pending;
-    bool hold_debug;     /* behind MOV SS and POP SS no #DB */
-    bool refused;        /* take_interrupt() had none just now */
-    int64_t slow_budget; /* the true one while run.c keeps an instruction alone; else 0 */
+    bool hold_debug;       /* behind MOV SS and POP SS no #DB */
+    uint64_t shadowed_rip; /* of the instruction that MOV SS shadows; NO_RIP: none */
+    bool refused;          /* take_interrupt() had none just now */
+    int64_t slow_budget;   /* the true one while run.c keeps an instruction alone; else 0 */
 
     /* rescue.c's own. */
     struct {
@@ -310,14 +330,12 @@ struct Cpu {
     uint16_t fpu_opcode, fpu_cs, fpu_ds;
     uint64_t fpu_ip, fpu_dp;
 
-    TlbEntry tables[TLB_TABLES][TLB_ENTRIES];
-    TlbInfo infos[TLB_TABLES][TLB_ENTRIES];
-    uint8_t table;     /* TLB_*: the table in force, even while every access is to be checked */
-    TlbFills fills[2]; /* not global, global */
+    Space *space, *spaces[SPACES]; /* the one in force; all of them, the first always there */
+    Translations *t;               /* of the one in force */
+    uint64_t space_changes;
+    uint8_t table; /* TLB_*: the table in force, even while every access is to be checked */
     bool watching, checks_alignment; /* every access is looked at */
     uint64_t paging_key;             /* the paging bits that the tables were filled under */
-    uint64_t large_pages[16];        /* a hash of 2 MiB areas from which larger pages were filled */
-    bool huge_pages;                 /* 1 GiB pages were filled */
     struct RamWindow *windows;       /* mmu.c's own: host addresses of page tables */
 
     /* Outside. */
@@ -327,6 +345,8 @@ struct Cpu {
     uint64_t instructions; /* before this cpu_run() */
     int64_t budget_start;  /* of this cpu_run() */
     struct CodeMail *mail; /* code.c's own: messages from other CPUs */
+    bool executing;        /* atomic, exclusive.c's own: in cpu_run() and not waiting */
+    bool exclusive;        /* nobody else executes */
 
     struct BlockCache *blocks;    /* decode.c's own */
     struct CpuDecoders *decoders; /* decode.c's own */
@@ -335,8 +355,13 @@ struct Cpu {
     /* watch.c's own: a debugger outside the guest. */
     CpuWatch watches[CPU_WATCHES_MAX];
     unsigned watch_count;
-    int watch_met; /* index, or -1 */
-    bool debugged; /* single instructions */
+    int watch_met;      /* index, or -1 */
+    bool debugged;      /* single instructions */
+    bool one_insn;      /* the same for logs */
+    GArray *breaks;     /* of uint64_t, ascending */
+    uint64_t break_met; /* address + 1 of the breakpoint in front of which the CPU stands; or 0 */
+    bool debug_changed; /* since blocks were decoded for what the debugger wants */
+    bool single_ops;    /* no two instructions in an Op */
 };
 
 /* ---- For handlers ---- */
@@ -373,6 +398,9 @@ static inline uint64_t op_address(const Cpu *cpu, const Op *op)
 G_GNUC_NORETURN void cpu_fault(Cpu *cpu, const Op *op, unsigned vector);
 G_GNUC_NORETURN void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error);
 
+/* Leaves the handler for good, stopped in front of the Op until an interrupt comes. */
+G_GNUC_NORETURN void cpu_freeze(Cpu *cpu, const Op *op);
+
 /*
  * Memory.  cpu_linear() adds the segment's base and checks limit, type and canonical form for an
  * access of size bytes, or faults.  The accessors below take linear addresses.
@@ -384,7 +412,7 @@ uint64_t cpu_linear_checked(Cpu *cpu, const Op *op, unsigned seg, uint64_t addre
 uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
 void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
 /* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
- * it must be done in parts under cpu_atomic_lock() (MMIO, page crossing).  Faults as a write. */
+ * it must be done in parts in an exclusive section (MMIO, page crossing).  Faults as a write. */
 void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
 #ifdef CPU_TAIL_CALLS
 /*
@@ -506,18 +534,40 @@ static inline void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned s
     return (void *)(linear + entry->delta);
 }
 
-void cpu_atomic_lock(void);
-void cpu_atomic_unlock(void);
+/* ---- exclusive.c ---- */
+/* Around what must be atomic and the host cannot make so: no other CPU executes.  Faults end it. */
+void cpu_exclusive_begin(Cpu *cpu);
+void cpu_exclusive_end(Cpu *cpu);
 
 /* ---- mmu.c ---- */
 /* Translates with the rights of `user` or supervisor; sets accessed and dirty bits.  Faults. */
 uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, bool user);
-void cpu_tlb_flush(Cpu *cpu, bool global); /* global: global pages, too */
+
+/* ---- space.c ---- */
+/* The CPU's translations of its PCID, without global ones; or, global, all of all PCIDs. */
+void cpu_tlb_flush(Cpu *cpu, bool global);
+/* Of all PCIDs, without global ones. */
+void cpu_tlb_flush_local(Cpu *cpu);
+/* A page's of the PCID in force, and global ones of it. */
 void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear);
+/* A PCID's, without global ones; of one page, if linear is not NULL. */
+void cpu_tlb_flush_pcid(Cpu *cpu, uint16_t pcid, const uint64_t *linear);
 
 /* ---- watch.c ---- */
-/* An access that a debugger's watchpoint may wait for. */
-void cpu_debugger_looks(Cpu *cpu, uint64_t linear, unsigned size, Access access);
+/* An access that a debugger's watchpoint may wait for: one that does is the last of its block. */
+void cpu_debugger_looks(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
+/* 1 << Access, for which there is a watchpoint on the page. */
+uint8_t cpu_watched_accesses(const Cpu *cpu, uint64_t page);
+/* Whether a breakpoint is at the next instruction; not twice without an instruction between. */
+bool cpu_meets_break(Cpu *cpu);
+/* Takes back what the instruction that has just faulted met. */
+void cpu_drop_watch(Cpu *cpu);
+/* Before blocks run, after debug_changed. */
+void cpu_debug_changed(Cpu *cpu);
+
+/* ---- system.c ---- */
+/* The family of the guest's processor, by CPUID. */
+unsigned cpu_family(const Cpu *cpu);
 
 /* ---- rescue.c ---- */
 /* In cpu_rescue(): an instruction was decoded; bound: there is a handler. */
@@ -576,6 +626,9 @@ bool cpu_deliver_fault(Cpu *cpu);
 void cpu_load_segment(Cpu *cpu, const Op *op, unsigned seg, uint16_t selector);
 /* Real mode and vm86: base = selector << 4; limits stay (unreal mode) outside vm86. */
 void cpu_load_segment_real(Cpu *cpu, unsigned seg, uint16_t selector);
+/* For instructions behind which a single-step trap is not decided by TF as it was before: marks one
+ * as due if TF is set now. */
+void cpu_step_behind(Cpu *cpu, bool branched);
 /* SMI and RSM. */
 void cpu_enter_smm(Cpu *cpu);
 void cpu_init_signal(Cpu *cpu); /* INIT */

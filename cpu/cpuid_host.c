@@ -15,7 +15,7 @@ static const char own_features[] =
     "vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush "
     "cx16 pcid x2apic movbe popcnt tsc-deadline rdrand hypervisor "
     "fsgsbase tsc-adjust bmi1 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb "
-    "umip rdpid fsrm "
+    "umip rdpid fsrm arch-capabilities "
     "syscall nx pdpe1gb rdtscp lm lahf-lm abm cr8legacy 3dnowprefetch invtsc arat";
 /* What the host runs for it. */
 static const char host_features[] =

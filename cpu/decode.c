@@ -18,6 +18,7 @@ enum { DECODE_64, DECODE_LONG32, DECODE_LONG16, DECODE_32, DECODE_16, DECODE_REA
 struct CpuDecoders {
     ZydisDecoder decoder[DECODE_COUNT];
     bool missing[ZYDIS_ISA_SET_MAX_VALUE + 1]; /* of the CPU's model: #UD */
+    bool no_cmpxchg8b, no_lahf64;              /* which are in sets with others */
 };
 
 static const struct {
@@ -32,20 +33,40 @@ static const struct {
     [DECODE_REAL] = {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
 };
 
-/* Integer instructions that came later than the 486, and CPUID's names of them. */
+/* Instructions that came later than the 486: CPUID's names of them, one of which is enough, and the
+ * family from which on they are there without. */
 static const struct {
     ZydisISASet set;
-    const char *feature;
+    const char *features;
+    unsigned family;
 } isa_features[] = {
-    {ZYDIS_ISA_SET_CMOV, "cmov"},     {ZYDIS_ISA_SET_CMPXCHG16B, "cx16"},
-    {ZYDIS_ISA_SET_POPCNT, "popcnt"}, {ZYDIS_ISA_SET_BMI1, "bmi1"},
-    {ZYDIS_ISA_SET_BMI2, "bmi2"},     {ZYDIS_ISA_SET_MOVBE, "movbe"},
-    {ZYDIS_ISA_SET_ADOX_ADCX, "adx"},
+    {ZYDIS_ISA_SET_CMOV, "cmov", 0},
+    {ZYDIS_ISA_SET_CMPXCHG16B, "cx16", 0},
+    {ZYDIS_ISA_SET_POPCNT, "popcnt", 0},
+    {ZYDIS_ISA_SET_BMI1, "bmi1", 0},
+    {ZYDIS_ISA_SET_BMI2, "bmi2", 0},
+    {ZYDIS_ISA_SET_MOVBE, "movbe", 0},
+    {ZYDIS_ISA_SET_ADOX_ADCX, "adx", 0},
+    {ZYDIS_ISA_SET_SSE42, "sse4.2", 0},
+    {ZYDIS_ISA_SET_FAT_NOP, "", 6},
+    {ZYDIS_ISA_SET_SSE_PREFETCH, "sse mmxext", 6},
+    {ZYDIS_ISA_SET_PREFETCH_NOP, "3dnowprefetch 3dnow", 6},
+    {ZYDIS_ISA_SET_PREFETCHWT1, "3dnowprefetch 3dnow", 6},
+    {ZYDIS_ISA_SET_RDPMC, "mmx", 6},
 };
 
 static bool has(const Cpu *cpu, const char *feature)
 {
     return cpuid_has((const CpuidEntry *)(void *)cpu->cpuid->data, cpu->cpuid->len, feature);
+}
+
+static bool has_any(const Cpu *cpu, const char *features)
+{
+    g_auto(GStrv) list = g_strsplit(features, " ", -1);
+    for (char **feature = list; *feature; feature++)
+        if (has(cpu, *feature))
+            return true;
+    return false;
 }
 
 void decode_init(Cpu *cpu)
@@ -63,7 +84,11 @@ void decode_init(Cpu *cpu)
         ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, has(cpu, "bmi1"));
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(isa_features); i++)
-        all->missing[isa_features[i].set] = !has(cpu, isa_features[i].feature);
+        all->missing[isa_features[i].set] =
+            !has_any(cpu, isa_features[i].features) &&
+            (!isa_features[i].family || cpu_family(cpu) < isa_features[i].family);
+    all->no_cmpxchg8b = !has(cpu, "cx8");
+    all->no_lahf64 = !has(cpu, "lahf-lm");
 }
 
 void decode_fini(Cpu *cpu)
@@ -300,9 +325,12 @@ static uint32_t flags_of_end(const Insn *insn)
     case ZYDIS_MNEMONIC_INT1:
     case ZYDIS_MNEMONIC_INT3:
     case ZYDIS_MNEMONIC_INTO:
-        return BLOCK_NO_STEP;
-    case ZYDIS_MNEMONIC_LSS:
-        return BLOCK_LOADS_SS;
+    case ZYDIS_MNEMONIC_RSM:
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSRET:
+        return BLOCK_OWN_STEP;
+    case ZYDIS_MNEMONIC_HLT:
+        return 0;
     case ZYDIS_MNEMONIC_MOV:
     case ZYDIS_MNEMONIC_POP:
         return insn->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -310,15 +338,33 @@ static uint32_t flags_of_end(const Insn *insn)
                    ? BLOCK_LOADS_SS
                    : 0;
     default:
-        return 0;
+        return transfers(insn->zydis->mnemonic) ? BLOCK_TRANSFERS : 0;
     }
 }
 
 /* ---- Decoding a block ---- */
 
+/* Whether the CPU's model is older than the instruction. */
+static bool is_missing(const Cpu *cpu, const Insn *insn)
+{
+    const struct CpuDecoders *all = cpu->decoders;
+    switch (insn->zydis->mnemonic) {
+    case ZYDIS_MNEMONIC_CMPXCHG8B:
+        return all->no_cmpxchg8b;
+    case ZYDIS_MNEMONIC_LAHF:
+    case ZYDIS_MNEMONIC_SAHF:
+        return all->no_lahf64 && insn->code_bits == 64;
+    case ZYDIS_MNEMONIC_NOP: /* hints of the Pentium Pro */
+        return insn->zydis->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+               (all->missing[ZYDIS_ISA_SET_FAT_NOP] || all->missing[insn->zydis->meta.isa_set]);
+    default:
+        return all->missing[insn->zydis->meta.isa_set];
+    }
+}
+
 static bool bind(Cpu *cpu, const Insn *insn, Op *op)
 {
-    if (cpu->decoders->missing[insn->zydis->meta.isa_set])
+    if (is_missing(cpu, insn))
         return false;
     return bind_integer(cpu, insn, op) || bind_control(cpu, insn, op) ||
            bind_string(cpu, insn, op) || bind_system(cpu, insn, op) ||
@@ -358,7 +404,7 @@ static bool decode_one(Cpu *cpu, Block *block, Op *op, const uint8_t *bytes, Zya
 }
 
 /* The Op behind the last instruction, and what can be said only now. */
-static void finish(Block *block, bool leave)
+static void finish(const Cpu *cpu, Block *block, bool leave)
 {
     Op *last = &block->ops[block->count];
     *last = (Op){.fn = leave ? op_leave : op_continue,
@@ -366,8 +412,10 @@ static void finish(Block *block, bool leave)
                  .offset = block->length,
                  .base = SLOT_ZERO,
                  .index = SLOT_ZERO};
+    if (blocks_split_at(cpu, block->host[0] & 0xfff))
+        block->flags |= BLOCK_BREAK;
     for (unsigned i = 0; i < block->count; i++)
-        control_finish(&block->ops[i], block->count - 1 - i);
+        control_finish(&block->ops[i], block->count - 1 - i, !cpu->single_ops);
 }
 
 /* Code bytes and where they are. */
@@ -417,7 +465,7 @@ static Block *decode_single(Cpu *cpu, const Fetch *fetch)
     bool ends = decode_one(cpu, block, block->ops, bytes, status, &zydis, operands);
     block->mode = cpu->mode;
     block->host[0] = (uintptr_t)fetch->host;
-    finish(block, ends || !keep);
+    finish(cpu, block, ends || !keep);
     if (!keep)
         return block;
     block->lines[0] = ram_line_mask(offset, room);
@@ -441,6 +489,8 @@ static Block *decode_block(Cpu *cpu, const Fetch *fetch)
     block->host[0] = (uintptr_t)fetch->host;
     block->mode = cpu->mode;
     while (!ends && block->count < limit && offset < 0x1000) {
+        if (block->count && blocks_split_at(cpu, offset))
+            break;
         ZydisDecodedInstruction zydis;
         ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
         uint8_t bytes[INSN_MAX];
@@ -457,7 +507,7 @@ static Block *decode_block(Cpu *cpu, const Fetch *fetch)
         offset = (unsigned)(fetch->pc & 0xfff) + block->length;
     }
     block->lines[0] = ram_line_mask(fetch->pc, marked - (unsigned)(fetch->pc & 0xfff));
-    finish(block, ends || (cpu->mode & MODE_SLOW));
+    finish(cpu, block, ends || (cpu->mode & MODE_SLOW));
     blocks_add(cpu, block);
     return block;
 }
@@ -499,7 +549,7 @@ static const Block *find_at(Cpu *cpu, uint64_t pc)
     if (!block)
         block = decode_block(cpu, &fetch);
     /* Reading the bytes may have dropped the translation; then the block runs once. */
-    if (block->mode == cpu->mode && fetch.page.ram)
+    if (block->mode == cpu->mode && fetch.page.ram && !(block->flags & BLOCK_BREAK))
         jumps_add(cpu, pc, block, fetch.page.global);
     return block;
 }

@@ -217,7 +217,7 @@ static void deliver_protected(Cpu *cpu, const Op *op, const Event *event)
         enter_gate(cpu, op, event, &gate);
         return;
     }
-    task_switch(cpu, op, gate.selector, TASK_EVENT, event->ext, cpu->rip);
+    task_switch(cpu, op, gate.selector, TASK_EVENT, event->ext, cpu->rip, event->flags);
     if (event->has_error)
         task_push_error(cpu, event->error);
     cpu_mode_changed(cpu);
@@ -241,10 +241,12 @@ void cpu_deliver(Cpu *cpu, const Op *op, unsigned vector, EventKind kind, bool h
         deliver_protected(cpu, op, &event);
     else
         deliver_real(cpu, op, &event);
-    if (vector == EXC_DB && kind == EVENT_EXCEPTION)
+    if (vector == EXC_DB && kind == EVENT_EXCEPTION) {
         cpu->dr[7] &= ~(1ull << 13); /* GD: the handler may use the debug registers */
+        cpu->debugctl &= ~(uint64_t)(DEBUGCTL_LBR | DEBUGCTL_BTF); /* SDM vol. 3, 17.4.3, 17.4.4 */
+    }
     cpu->delivering = -1;
-    cpu->interrupt_shadow = false;
+    cpu->interrupt_shadow = SHADOW_NONE;
 }
 
 /* ---- Faults during delivery (SDM vol. 3, table 6-5) ---- */

@@ -33,11 +33,12 @@ static inline uint16_t host_status(void)
     return value;
 }
 
-/* With CR0.NE clear, errors go to the interrupt controller, which nothing is connected to: they
- * are ignored as IGNNE# would have it, by masking all of them in the host. */
-static inline bool native_errors(const Cpu *cpu)
+/* Errors that are to be ignored, as IGNNE# has it while CR0.NE is clear, are all masked in the
+ * host.
+ */
+static inline bool heeds_errors(const Cpu *cpu)
 {
-    return cpu->cr0 & CR0_NE;
+    return cpu->cr0 & CR0_NE || (cpu->bus.ferr && !cpu->ignne);
 }
 
 static uint16_t with_summary(const Cpu *cpu, uint16_t status)
@@ -70,16 +71,16 @@ static bool load_x87(Cpu *cpu)
     FxImage image = {{0}};
     fpu_normalise_status(cpu);
     uint16_t fcw = fpu_fcw(cpu), fsw = ld16_le(cpu->xsave + FX_FSW);
-    if (native_errors(cpu) && (fsw & FSW_ES))
+    if (heeds_errors(cpu) && (fsw & FSW_ES))
         return false;
-    st16_le(image.bytes + FX_FCW, native_errors(cpu) ? fcw : fcw | FCW_MASKS);
+    st16_le(image.bytes + FX_FCW, heeds_errors(cpu) ? fcw : fcw | FCW_MASKS);
     st16_le(image.bytes + FX_FSW, fsw & (uint16_t) ~(FSW_ES | FSW_B));
     image.bytes[FX_FTW] = cpu->xsave[FX_FTW];
     memcpy(image.bytes + FX_ST, cpu->xsave + FX_ST, 128);
     st32_le(image.bytes + FX_MXCSR, host_mxcsr());
     __asm__ volatile("fxrstor64 %0" : : "m"(image) : XMM_CLOBBERS);
     cpu->fp_live |= FP_LIVE_X87;
-    cpu->fpu->native = native_errors(cpu);
+    cpu->fpu->heeds_errors = heeds_errors(cpu);
     return true;
 }
 
@@ -153,7 +154,7 @@ static void notice_x87(Cpu *cpu)
 
 void fpu_load_control(Cpu *cpu, uint16_t control)
 {
-    uint16_t loaded = native_errors(cpu) ? control : control | FCW_MASKS;
+    uint16_t loaded = heeds_errors(cpu) ? control : control | FCW_MASKS;
     __asm__ volatile("fldcw %1\n\tfnstcw %0" : "=m"(loaded) : "m"(loaded));
     st16_le(cpu->xsave + FX_FCW, (loaded & ~FCW_MASKS) | (control & FCW_MASKS));
     notice_x87(cpu);
@@ -170,7 +171,7 @@ void fpu_update_ready(Cpu *cpu)
     bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6;
     bool math = cpu->fp_live & FP_LIVE_MXCSR;
     bool x87 = (cpu->fp_live & FP_LIVE_X87) && !emulated;
-    bool masked = !(~fpu_fcw(cpu) & FCW_MASKS) || !native_errors(cpu);
+    bool masked = !(~fpu_fcw(cpu) & FCW_MASKS) || !heeds_errors(cpu);
     cpu->fp_ready = 0;
     if (!free)
         return;
@@ -204,16 +205,53 @@ static bool masks_all(uint32_t mxcsr)
 void fpu_prepare(Cpu *cpu, const Op *op, unsigned need)
 {
     fpu_check(cpu, op, need);
-    if (cpu->fpu->native != native_errors(cpu))
-        fpu_take_x87(cpu); /* CR0.NE was changed while it was live */
-    if ((need & (FP_NEED_X87 | FP_NEED_MMX)) && !(cpu->fp_live & FP_LIVE_X87) && !load_x87(cpu))
-        cpu_fault(cpu, op, EXC_MF);
+    fpu_errors_changed(cpu);
+    if (cpu->fpu->heeds_errors != heeds_errors(cpu))
+        fpu_take_x87(cpu); /* CR0.NE or IGNNE# was changed while it was live */
+    if ((need & (FP_NEED_X87 | FP_NEED_MMX)) && !(cpu->fp_live & FP_LIVE_X87) && !load_x87(cpu)) {
+        fpu_raise_error(cpu, op);
+        load_x87(cpu); /* errors are ignored from here on */
+    }
     if ((need & FP_NEED_MATH) && !(cpu->fp_live & FP_LIVE_MXCSR) && masks_all(fpu_mxcsr(cpu))) {
         cpu->fpu->host_mxcsr = host_mxcsr();
         set_host_mxcsr(fpu_mxcsr(cpu));
         cpu->fp_live |= FP_LIVE_MXCSR;
     }
     fpu_update_ready(cpu);
+}
+
+/* ---- FERR# and IGNNE# (SDM vol. 1, 8.7.2 and appendix D.2.1) ---- */
+
+/* FERR# falls with the last error, and IGNNE# with it. */
+static void lower_ferr(Cpu *cpu)
+{
+    fpu_leave(cpu);
+    cpu->bus.ferr(cpu->vcpu, false);
+    cpu->ferr = cpu->ignne = false;
+}
+
+static inline bool error_waits(Cpu *cpu)
+{
+    return (fpu_status(cpu) & FSW_ES) && !(cpu->cr0 & CR0_NE);
+}
+
+void fpu_errors_changed(Cpu *cpu)
+{
+    if (G_UNLIKELY(cpu->ferr) && !error_waits(cpu))
+        lower_ferr(cpu);
+}
+
+void fpu_raise_error(Cpu *cpu, const Op *op)
+{
+    if (cpu->cr0 & CR0_NE)
+        cpu_fault(cpu, op, EXC_MF);
+    if (!cpu->bus.ferr || cpu->ignne)
+        return;
+    fpu_leave(cpu);
+    cpu->ferr = true;
+    cpu->ignne = cpu->bus.ferr(cpu->vcpu, true);
+    if (!cpu->ignne)
+        cpu_freeze(cpu, op);
 }
 
 static inline unsigned need_of(const Op *op)
@@ -429,6 +467,7 @@ const Op *fpu_full(Cpu *cpu, const Op *op)
 void fpu_reset(Cpu *cpu)
 {
     fpu_leave(cpu);
+    cpu->ferr = cpu->ignne = false;
     memset(cpu->xsave, 0, sizeof(cpu->xsave));
     st16_le(cpu->xsave + FX_FCW, 0x40);
     cpu->xsave[FX_FTW] = 0xff;

@@ -126,7 +126,7 @@ struct FpuCache {
     FpuArena *arena;
     bool no_arena; /* could not be had */
     bool has[ZYDIS_ISA_SET_MAX_VALUE + 1];
-    bool native;         /* CR0.NE when x87 was made live */
+    bool heeds_errors;   /* when x87 was made live */
     uint32_t host_mxcsr; /* while FP_LIVE_MXCSR */
     uint64_t supported_xcr0;
     /* A Cpu up to its TLB: where fpu_careful() runs stubs. */
@@ -146,6 +146,11 @@ void fpu_take_mxcsr(Cpu *cpu);
 uint16_t fpu_status(Cpu *cpu);
 /* FSW.ES and B follow from the flags and the control word: after both were put into cpu->xsave. */
 void fpu_normalise_status(Cpu *cpu);
+/* A waiting instruction finds FSW.ES set: #MF; or FERR# and stop until an interrupt.  Returns if
+ * the error is to be ignored. */
+void fpu_raise_error(Cpu *cpu, const Op *op);
+/* FSW.ES may have been cleared. */
+void fpu_errors_changed(Cpu *cpu);
 /* Recomputes cpu->fp_ready. */
 void fpu_update_ready(Cpu *cpu);
 /* Loads the host's control word and sees whether that makes an exception pending. */

@@ -56,6 +56,7 @@ static void read_x87(Cpu *cpu, const Op *op, const uint8_t *from)
     memset(cpu->xsave + FX_ST, 0, 128);
     for (unsigned i = 0; i < 8; i++)
         memcpy(cpu->xsave + FX_ST + 16 * i, from + FX_ST + 16 * i, 10);
+    fpu_errors_changed(cpu);
     fpu_update_ready(cpu);
 }
 
@@ -67,6 +68,7 @@ static void reset_x87(Cpu *cpu)
     st16_le(cpu->xsave + FX_FCW, FCW_DEFAULT);
     cpu->fpu_opcode = cpu->fpu_cs = cpu->fpu_ds = 0;
     cpu->fpu_ip = cpu->fpu_dp = 0;
+    fpu_errors_changed(cpu);
     fpu_update_ready(cpu);
 }
 

@@ -124,6 +124,7 @@ static void read_environment(Cpu *cpu, const uint8_t *from, unsigned size)
         cpu->fpu_dp = (field[5] & 0xffff) | (uint64_t)(field[6] & 0xffff000) << 4;
         cpu->fpu_cs = cpu->fpu_ds = 0;
     }
+    fpu_errors_changed(cpu);
     fpu_update_ready(cpu);
 }
 
@@ -135,6 +136,7 @@ static void initialise(Cpu *cpu)
     cpu->xsave[FX_FTW] = 0;
     cpu->fpu_ip = cpu->fpu_dp = 0;
     cpu->fpu_opcode = cpu->fpu_cs = cpu->fpu_ds = 0;
+    fpu_errors_changed(cpu);
     fpu_update_ready(cpu);
 }
 
@@ -159,6 +161,7 @@ const Op *x87_fnclex(Cpu *cpu, const Op *op)
         __asm__ volatile("fnclex");
     else
         st16_le(cpu->xsave + FX_FSW, ld16_le(cpu->xsave + FX_FSW) & 0x7f00);
+    fpu_errors_changed(cpu);
     NEXT(cpu, op);
 }
 
@@ -201,6 +204,7 @@ const Op *x87_fnstenv(Cpu *cpu, const Op *op)
     cpu_write_bytes(cpu, op, operand(cpu, op, ACCESS_WRITE), buf, op->size);
     st16_le(cpu->xsave + FX_FCW, fpu_fcw(cpu) | FCW_MASKS);
     fpu_normalise_status(cpu);
+    fpu_errors_changed(cpu);
     fpu_update_ready(cpu);
     NEXT(cpu, op);
 }
@@ -245,8 +249,9 @@ const Op *x87_fwait(Cpu *cpu, const Op *op)
 {
     if ((cpu->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
         cpu_fault(cpu, op, EXC_NM);
-    if ((fpu_status(cpu) & FSW_ES) && (cpu->cr0 & CR0_NE))
-        cpu_fault(cpu, op, EXC_MF);
+    fpu_errors_changed(cpu);
+    if (fpu_status(cpu) & FSW_ES)
+        fpu_raise_error(cpu, op);
     NEXT(cpu, op);
 }
 

@@ -69,21 +69,22 @@ const Op *op_into(Cpu *cpu, const Op *op)
 {
     if (cpu->flags & FLAG_OF)
         return interrupt(cpu, op, EXC_OF, EVENT_SOFTWARE);
+    cpu_step_behind(cpu, false);
     LEAVE_BEHIND(cpu, op);
 }
 
 const Op *op_bound(Cpu *cpu, const Op *op)
 {
     uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), 2u * op->size, ACCESS_READ);
-    uint8_t bounds[8];
+    uint64_t low = load_sized(cpu, op, linear, op->size);
+    uint64_t high = load_sized(cpu, op, linear + op->size, op->size);
     bool outside;
-    cpu_read_bytes(cpu, op, linear, bounds, 2u * op->size);
     if (op->size == 2) {
         int16_t index = (int16_t)cpu->gpr[op->reg];
-        outside = index < (int16_t)ld16_le(bounds) || index > (int16_t)ld16_le(bounds + 2);
+        outside = index < (int16_t)low || index > (int16_t)high;
     } else {
         int32_t index = (int32_t)cpu->gpr[op->reg];
-        outside = index < (int32_t)ld32_le(bounds) || index > (int32_t)ld32_le(bounds + 4);
+        outside = index < (int32_t)low || index > (int32_t)high;
     }
     if (outside)
         cpu_fault(cpu, op, EXC_BR);

@@ -3,8 +3,8 @@
  * The software TLB and the slow paths of memory accesses: misses, page crossings, device memory,
  * pages with decoded code or dirty logging, data breakpoints and alignment checks.
  *
- * While every access has to be looked at (breakpoints, #AC), cpu->tlb is a table that never hits;
- * the real one is cpu->table.
+ * While every access has to be looked at (data breakpoints, #AC), cpu->tlb is a table that never
+ * hits; the real one is cpu->table.
  */
 #include "block.h"
 
@@ -26,81 +26,7 @@ static inline unsigned slot_of(uint64_t linear)
     return linear >> 12 & (TLB_ENTRIES - 1);
 }
 
-/* ---- Flushing ---- */
-
-static void entry_clear(Cpu *cpu, unsigned table, unsigned slot)
-{
-    TlbEntry *entry = &cpu->tables[table][slot];
-    entry->read = entry->write = entry->exec = TLB_NONE;
-    cpu->infos[table][slot].page = TLB_NONE;
-}
-
-static void clear_all(Cpu *cpu)
-{
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            entry_clear(cpu, table, slot);
-    cpu->fills[0].count = cpu->fills[1].count = 0;
-}
-
-static void clear_filled(Cpu *cpu, TlbFills *fills)
-{
-    for (unsigned i = 0; i < fills->count; i++)
-        entry_clear(cpu, fills->slot[i] / TLB_ENTRIES, fills->slot[i] % TLB_ENTRIES);
-    fills->count = 0;
-}
-
-void cpu_tlb_flush(Cpu *cpu, bool global)
-{
-    if (cpu->fills[0].count > TLB_FILLS || (global && cpu->fills[1].count > TLB_FILLS)) {
-        clear_all(cpu);
-    } else {
-        clear_filled(cpu, &cpu->fills[0]);
-        if (global)
-            clear_filled(cpu, &cpu->fills[1]);
-    }
-    if (global) {
-        memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
-        cpu->huge_pages = false;
-    }
-    jumps_flush(cpu, global);
-}
-
-static inline unsigned area_of(uint64_t linear)
-{
-    return (linear >> 21 ^ linear >> 31) & 1023;
-}
-
-static void note_large(Cpu *cpu, uint64_t linear, unsigned size_bits)
-{
-    cpu->huge_pages |= size_bits == 30;
-    for (unsigned i = 0; i < (size_bits == 22 ? 2 : 1); i++) {
-        unsigned area = area_of(linear ^ (uint64_t)i << 21);
-        cpu->large_pages[area / 64] |= 1ull << area % 64;
-    }
-}
-
-void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear)
-{
-    unsigned area = area_of(linear);
-    /* Pieces of a large page may be anywhere in the tables. */
-    if (cpu->huge_pages) {
-        cpu_tlb_flush(cpu, true);
-        return;
-    }
-    if (cpu->large_pages[area / 64] >> area % 64 & 1) {
-        for (unsigned table = 0; table < TLB_TABLES; table++)
-            for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-                if (cpu->infos[table][slot].large &&
-                    !((cpu->infos[table][slot].page ^ linear) & ~0x3fffffull))
-                    entry_clear(cpu, table, slot);
-        jumps_flush(cpu, true);
-    }
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        if (cpu->infos[table][slot_of(linear)].page == (linear & PAGE_MASK))
-            entry_clear(cpu, table, slot_of(linear));
-    jumps_flush_page(cpu, linear);
-}
+/* ---- Modes ---- */
 
 void mmu_memory_changed(Cpu *cpu)
 {
@@ -116,7 +42,7 @@ static bool watches_data(const Cpu *cpu)
     for (unsigned i = 0; i < 4; i++)
         if ((cpu->dr[7] >> 2 * i & 3) && (cpu->dr[7] >> (16 + 4 * i) & 1))
             return true;
-    return cpu->watch_count;
+    return false;
 }
 
 void mmu_mode_changed(Cpu *cpu)
@@ -136,20 +62,21 @@ void mmu_mode_changed(Cpu *cpu)
     cpu->watching = watches_data(cpu);
     cpu->checks_alignment =
         cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->eflags & EFL_AC) && (cpu->cr0 & CR0_PE);
-    cpu->tlb = cpu->watching || cpu->checks_alignment ? never : cpu->tables[cpu->table];
+    cpu->tlb = cpu->watching || cpu->checks_alignment ? never : cpu->t->tables[cpu->table];
 }
 
 void mmu_init(Cpu *cpu)
 {
     for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
         never[slot].read = never[slot].write = never[slot].exec = TLB_NONE;
-    clear_all(cpu);
+    spaces_init(cpu);
     walk_init(cpu);
 }
 
 void mmu_fini(Cpu *cpu)
 {
     walk_fini(cpu);
+    spaces_fini(cpu);
 }
 
 /* ---- Filling ---- */
@@ -187,18 +114,19 @@ static uint8_t rights_of(const Cpu *cpu, unsigned table, const Walk *walk)
 static bool plain_write(const TlbInfo *info)
 {
     return (info->rights & RIGHT_WRITE) && info->ram && !info->readonly && !info->logged &&
-           !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS);
+           !info->watched && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS);
 }
 
 static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *walk)
 {
     unsigned slot = slot_of(linear);
-    TlbInfo *info = &cpu->infos[table][slot];
-    TlbEntry *entry = &cpu->tables[table][slot];
-    TlbFills *fills = &cpu->fills[walk->global];
+    TlbInfo *info = &cpu->t->infos[table][slot];
+    TlbEntry *entry = &cpu->t->tables[table][slot];
+    TlbFills *fills = &cpu->t->fills[walk->global];
     *info = (TlbInfo){.page = linear & PAGE_MASK,
                       .physical = walk->physical,
                       .rights = rights_of(cpu, table, walk),
+                      .watched = cpu_watched_accesses(cpu, linear & PAGE_MASK),
                       .large = walk->size_bits > 12,
                       .global = walk->global};
     find_memory(cpu, info);
@@ -206,8 +134,8 @@ static TlbInfo *install(Cpu *cpu, unsigned table, uint64_t linear, const Walk *w
         fills->slot[fills->count] = (uint16_t)(table * TLB_ENTRIES + slot);
     fills->count++;
     if (info->large)
-        note_large(cpu, linear, walk->size_bits);
-    bool readable = info->ram && (info->rights & RIGHT_READ);
+        space_note_large(cpu, linear, walk->size_bits);
+    bool readable = info->ram && (info->rights & RIGHT_READ & ~info->watched);
     bool executable = info->ram && (info->rights & RIGHT_EXEC);
     entry->read = readable ? info->page : TLB_NONE;
     entry->exec = executable ? info->page : TLB_NONE;
@@ -225,7 +153,7 @@ static G_GNUC_NORETURN void page_fault(Cpu *cpu, const Op *op, uint64_t linear, 
 /* The page of linear with the right for access; faults. */
 static TlbInfo *lookup(Cpu *cpu, const Op *op, unsigned table, uint64_t linear, Access access)
 {
-    TlbInfo *info = &cpu->infos[table][slot_of(linear)];
+    TlbInfo *info = &cpu->t->infos[table][slot_of(linear)];
     if (info->page == (linear & PAGE_MASK) && (info->rights & 1 << access))
         return info;
     Walk walk;
@@ -261,19 +189,38 @@ static void watch(Cpu *cpu, uint64_t linear, unsigned size, Access access)
         if (linear < start + length && start < linear + size)
             cpu->debug_pending |= 1u << i;
     }
-    if (cpu->watch_count)
-        cpu_debugger_looks(cpu, linear, size, access);
+}
+
+/* What an access has to be aligned to for #AC (SDM vol. 3, table 6-7): m80, FPU environments and
+ * states, descriptor tables are not as long as they are aligned. */
+static unsigned alignment_of(unsigned size)
+{
+    switch (size) {
+    case 14:
+    case 94:
+        return 2;
+    case 6:
+    case 28:
+    case 108:
+        return 4;
+    case 10:
+        return 8;
+    default:
+        return is_pow2(size) ? size : 1;
+    }
 }
 
 static inline void check_access(Cpu *cpu, const Op *op, uint64_t linear, unsigned size,
                                 Access access)
 {
-    if (G_LIKELY(cpu->tlb != never))
-        return;
-    if (cpu->checks_alignment && (linear & (size - 1)) && is_pow2(size))
-        cpu_fault_code(cpu, op, EXC_AC, 0);
-    if (cpu->watching)
-        watch(cpu, linear, size, access);
+    if (G_UNLIKELY(cpu->tlb == never)) {
+        if (cpu->checks_alignment && (linear & (alignment_of(size) - 1)))
+            cpu_fault_code(cpu, op, EXC_AC, 0);
+        if (cpu->watching)
+            watch(cpu, linear, size, access);
+    }
+    if (G_UNLIKELY(cpu->watch_count))
+        cpu_debugger_looks(cpu, op, linear, size, access);
 }
 
 /* ---- Accesses inside a page ---- */
@@ -312,8 +259,8 @@ static void written(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, un
         ram_mark_bits(info->ram, offset, length);
         open = code_open_logged(cpu, info->ram, info->offset);
     }
-    if (open && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
-        cpu->tables[table][slot_of(linear)].write = info->page;
+    if (open && !info->watched && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+        cpu->t->tables[table][slot_of(linear)].write = info->page;
 }
 
 static void write_part(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, const void *buf,
@@ -429,11 +376,11 @@ void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Acce
     probe(cpu, op, cpu->table, linear, size, access);
     if (crosses(linear, size) || cpu->watching)
         return NULL;
-    check_access(cpu, op, linear, size, access);
     linear = normalise(cpu, op, linear);
     TlbInfo *info = lookup(cpu, op, cpu->table, linear, access);
-    if (!info->ram)
-        return NULL;
+    if (!info->ram || info->watched)
+        return NULL; /* who is told so comes back with the accesses */
+    check_access(cpu, op, linear, size, access);
     if (access == ACCESS_WRITE) {
         if (info->readonly || ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
             return NULL;
@@ -453,6 +400,8 @@ void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
         return (void *)(linear + entry->delta);
     check_access(cpu, op, linear, size, ACCESS_WRITE);
     probe(cpu, op, cpu->table, linear, size, ACCESS_WRITE);
+    if (G_UNLIKELY(cpu->watch_count))
+        cpu_debugger_looks(cpu, op, linear, size, ACCESS_READ);
     if (crosses(linear, size))
         return NULL;
     linear = normalise(cpu, op, linear);
@@ -472,27 +421,6 @@ uint64_t cpu_translate(Cpu *cpu, const Op *op, uint64_t linear, Access access, b
     return walk.physical | (linear & 0xfff);
 }
 
-static GMutex atomic_lock;
-static __thread bool atomic_held;
-
-void cpu_atomic_lock(void)
-{
-    g_mutex_lock(&atomic_lock);
-    atomic_held = true;
-}
-
-void cpu_atomic_unlock(void)
-{
-    atomic_held = false;
-    g_mutex_unlock(&atomic_lock);
-}
-
-void cpu_atomic_drop(void)
-{
-    if (G_UNLIKELY(atomic_held))
-        cpu_atomic_unlock();
-}
-
 /* ---- For decode.c and code.c ---- */
 
 uint8_t *mmu_fetch(Cpu *cpu, uint64_t linear, TlbInfo *info)
@@ -501,38 +429,47 @@ uint8_t *mmu_fetch(Cpu *cpu, uint64_t linear, TlbInfo *info)
     return info->ram ? host_of(info, linear) : NULL;
 }
 
+/* What mmu_close_page() looks for. */
+typedef struct Closing {
+    uintptr_t host;
+    bool any;
+} Closing;
+
+static void close_page(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    Closing *closing = opaque;
+    if (entry->write + entry->delta != closing->host)
+        return;
+    entry->write = TLB_NONE;
+    closing->any = true;
+}
+
 bool mmu_close_page(Cpu *cpu, const RamBlock *ram, uint64_t offset)
 {
-    bool any = false;
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
-            TlbEntry *entry = &cpu->tables[table][slot];
-            if (entry->write == TLB_NONE ||
-                entry->write + entry->delta != (uintptr_t)ram->host + offset)
-                continue;
-            entry->write = TLB_NONE;
-            any = true;
-        }
-    return any;
+    Closing closing = {.host = (uintptr_t)ram->host + offset};
+    spaces_for_writable(cpu, close_page, &closing);
+    return closing.any;
+}
+
+static void close_logged(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    if (info->logged)
+        entry->write = TLB_NONE;
 }
 
 void mmu_close_logged(Cpu *cpu)
 {
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            if (cpu->infos[table][slot].logged)
-                cpu->tables[table][slot].write = TLB_NONE;
+    spaces_for_writable(cpu, close_logged, NULL);
+}
+
+static void close_any(TlbEntry *entry, const TlbInfo *info, void *opaque)
+{
+    entry->write = TLB_NONE;
+    if (ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
+        ram_code_written(info->ram, info->offset >> RAM_PAGE_BITS, UINT64_MAX);
 }
 
 void mmu_close_all(Cpu *cpu)
 {
-    for (unsigned table = 0; table < TLB_TABLES; table++)
-        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
-            const TlbInfo *info = &cpu->infos[table][slot];
-            if (cpu->tables[table][slot].write == TLB_NONE)
-                continue;
-            cpu->tables[table][slot].write = TLB_NONE;
-            if (ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
-                ram_code_written(info->ram, info->offset >> RAM_PAGE_BITS, UINT64_MAX);
-        }
+    spaces_for_writable(cpu, close_any, NULL);
 }

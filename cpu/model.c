@@ -234,6 +234,9 @@ static void start_host(Build *b)
     b->words[WORD_8000_0007_EDX] &= ~(1u << 8);
     for (unsigned i = 0; i < 3; i++)
         st32_le(b->vendor + 4 * i, offered(b, 0, 0, order[i]));
+    /* Intel's MSR: the engine may have it for any model, AMD's processors do not. */
+    if (!strcmp(b->vendor, "AuthenticAMD"))
+        b->words[WORD_7_EDX] &= ~(1u << 29);
     for (unsigned i = 0; i < 12; i++)
         st32_le((uint8_t *)b->model_id + 4 * i, offered(b, LEAF_EXTENDED + 2 + i / 4, 0, i % 4));
     b->model_id[sizeof(b->model_id) - 1] = 0;

@@ -73,13 +73,19 @@ enum {
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX        0xc0000103u
 
-enum { MTRRCAP = 0x508, EFER_FFXSR = 1 << 14 };
+enum { MTRRCAP = 0x508, EFER_FFXSR = 1 << 14, FEATURE_CONTROL_LOCKED = 1 };
+/* What does not leak here (SDM vol. 4, IA32_ARCH_CAPABILITIES): rights are looked at before data is
+ * fetched, and no buffer of a processor is between two of the guest's instructions.  RDCL, L1D at
+ * VM entry, MDS, page size changes, TAA, stale data of three kinds, post-barrier RSB, GDS, RFDS. */
+#define ARCH_CAPABILITIES                                                                          \
+    (1ull << 0 | 1ull << 3 | 1ull << 5 | 1ull << 6 | 1ull << 8 | 7ull << 13 | 1ull << 24 |         \
+     1ull << 26 | 1ull << 27)
 #define MCG_CAP   (0x100 | CPU_MC_BANKS) /* with MCG_CTL */
 #define PAT_RESET 0x0007040600070406ull
 
 /* ---- Storage and constants ---- */
 
-typedef enum { ANY, INTEL, AMD, PENTIUM } Maker;
+typedef enum { ANY, INTEL, AMD, PENTIUM, P6 } Maker; /* P6: until CPUID told of counters */
 
 typedef struct MsrRow {
     uint32_t index;
@@ -97,18 +103,18 @@ static const MsrRow rows[] = {
     {0x13, PENTIUM, 0, 0},
     {MSR_PLATFORM_ID, INTEL, 0, 0},
     {MSR_EBL_CR_POWERON, INTEL, 0, UINT32_MAX},
-    {MSR_FEATURE_CONTROL, INTEL, 1, 0}, /* locked, without VMX */
+    {MSR_FEATURE_CONTROL, INTEL, FEATURE_CONTROL_LOCKED, 0}, /* and without VMX */
     {MSR_BIOS_UPDATE, INTEL, 0, 0},
     {MSR_BIOS_SIGN, INTEL, 1ull << 32, 0},
     {MSR_BIOS_SIGN, AMD, 0x01000065, 0},
-    {MSR_PERFCTR0, INTEL, 0, 0},
-    {MSR_PERFCTR0 + 1, INTEL, 0, 0},
+    {MSR_PERFCTR0, P6, 0, 0},
+    {MSR_PERFCTR0 + 1, P6, 0, 0},
     {MSR_FSB_FREQ, INTEL, 3, 0},
     {MSR_PLATFORM_INFO, INTEL, 0, 0},
     {MSR_BBL_CR_CTL, INTEL, 0, UINT32_MAX},
     {MSR_BBL_CR_CTL3, INTEL, 0xbe702111, UINT32_MAX}, /* the L2 cache is there and on */
-    {MSR_EVNTSEL0, INTEL, 0, 0},
-    {MSR_EVNTSEL0 + 1, INTEL, 0, 0},
+    {MSR_EVNTSEL0, P6, 0, 0},
+    {MSR_EVNTSEL0 + 1, P6, 0, 0},
     {MSR_PERF_STATUS, INTEL, 1000 | 4ull << 40, 0},
     {MSR_PERF_CTL, INTEL, 0, 0xffff},
     {MSR_CLOCK_MODULATION, INTEL, 0, 0x1f},
@@ -163,20 +169,36 @@ static const MsrRow rows[] = {
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(rows) <= CPU_MSR_STORE);
 
+static bool is_p6(const Cpu *cpu)
+{
+    enum { PERFMON_LEAF = 0xa };
+    const CpuidEntry *entry =
+        cpuid_find((const CpuidEntry *)(void *)cpu->cpuid->data, cpu->cpuid->len, 0, 0);
+    return !cpu_is_amd(cpu) && cpu_family(cpu) == 6 && entry &&
+           entry->reg[CPUID_EAX] < PERFMON_LEAF;
+}
+
 static bool made_by(const Cpu *cpu, Maker maker)
 {
-    const CpuidEntry *entry;
     switch (maker) {
     case INTEL:
         return !cpu_is_amd(cpu);
     case AMD:
         return cpu_is_amd(cpu);
     case PENTIUM:
-        entry = cpuid_find((const CpuidEntry *)(void *)cpu->cpuid->data, cpu->cpuid->len, 1, 0);
-        return !cpu_is_amd(cpu) && entry && (entry->reg[CPUID_EAX] >> 8 & 15) == 5;
+        return !cpu_is_amd(cpu) && cpu_family(cpu) == 5;
+    case P6:
+        return is_p6(cpu);
     default:
         return true;
     }
+}
+
+unsigned msr_counters(const Cpu *cpu)
+{
+    if (cpu_is_amd(cpu))
+        return cpu_family(cpu) >= 6 ? 4 : 0;
+    return is_p6(cpu) || made_by(cpu, PENTIUM) ? 2 : 0;
 }
 
 /* The place of a row's value, or NULL. */
@@ -324,7 +346,9 @@ static bool value_ok(const Cpu *cpu, uint32_t index, uint64_t value)
     case MSR_SPEC_CTRL:
         return !(value & ~7ull);
     case MSR_DEBUGCTL:
-        return !(value & ~0x3ull); /* LBR; BTF: a step is of one instruction all the same */
+        /* LBR may be set, but no branch is ever recorded: the record reads as zeros, which it may
+         * at any time (SDM vol. 3, 17.4.1: the processor's own exceptions clear the flag). */
+        return !(value & ~(uint64_t)(DEBUGCTL_LBR | DEBUGCTL_BTF));
     case MSR_MCG_CTL:
         return value == 0 || value == UINT64_MAX;
     case MSR_MCG_STATUS:
@@ -422,7 +446,7 @@ static bool msr_read(Cpu *cpu, uint32_t index, uint64_t *value)
         *value = MCG_CAP;
         return present(cpu, WITH_MCE);
     case MSR_ARCH_CAPABILITIES:
-        *value = 0;
+        *value = ARCH_CAPABILITIES;
         return cpu_feature(cpu, FEATURE_ARCH_CAPS);
     case MSR_EFER:
         *value = cpu->efer;
@@ -445,6 +469,8 @@ static bool msr_write(Cpu *cpu, uint32_t index, uint64_t value)
         return store_field(cpu, index, kind, place, value);
     place = find_row(cpu, index, &row);
     if (place) {
+        if (index == MSR_FEATURE_CONTROL && (*place & FEATURE_CONTROL_LOCKED))
+            return false;
         *place = (*place & ~row->writable) | (value & row->writable);
         return true;
     }

@@ -3,8 +3,8 @@
  * LOCK with ADD, OR, ADC, SBB, AND, SUB, XOR, INC, DEC, NEG, NOT; XCHG, XADD, CMPXCHG, CMPXCHG8B,
  * CMPXCHG16B with and without: the host's LOCKed instruction on the guest's memory.
  *
- * Where there is no host memory behind the bytes (a device, or two pages) the parts are done under
- * one lock: atomic among such accesses only.
+ * Where that cannot be (a device, two pages) or would hold up all of the host (two cache lines) the
+ * parts are done in an exclusive section.
  */
 #include "op_common.h"
 
@@ -24,7 +24,7 @@
     {                                                                                              \
         uint64_t at = WRITE_AT(S, EA_ANY);                                                         \
         TYPE_##S b = op->extra ? (TYPE_##S)op->imm : GET_REG(S), a;                                \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         uint16_t flags = cpu->flags;                                                               \
         if (G_LIKELY(host)) {                                                                      \
             __asm__ volatile(ASM_CARRY_IN "lock " insn SUFFIX_##S " %[b], %[m]" ASM_FLAGS_OUT      \
@@ -32,14 +32,14 @@
                              : [b] "q"(b)                                                          \
                              : "cc", "memory");                                                    \
         } else {                                                                                   \
-            cpu_atomic_lock();                                                                     \
+            cpu_exclusive_begin(cpu);                                                              \
             a = LOAD_##S(at);                                                                      \
             __asm__(ASM_CARRY_IN insn SUFFIX_##S " %[b], %[a]" ASM_FLAGS_OUT                       \
                     : [a] "+&q"(a), "+&a"(flags)                                                   \
                     : [b] "q"(b)                                                                   \
                     : "cc");                                                                       \
             STORE_##S(at, a);                                                                      \
-            cpu_atomic_unlock();                                                                   \
+            cpu_exclusive_end(cpu);                                                                \
         }                                                                                          \
         cpu->flags = flags;                                                                        \
         NEXT(cpu, op);                                                                             \
@@ -61,7 +61,7 @@ SIZES_ALL(LOCK2, lock_xor, "xor")
     {                                                                                              \
         uint64_t at = WRITE_AT(S, EA_ANY);                                                         \
         TYPE_##S a;                                                                                \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         uint16_t flags = cpu->flags;                                                               \
         if (G_LIKELY(host)) {                                                                      \
             __asm__ volatile(ASM_FLAGS_IN "lock " insn SUFFIX_##S " %[m]" ASM_FLAGS_OUT            \
@@ -69,14 +69,14 @@ SIZES_ALL(LOCK2, lock_xor, "xor")
                              :                                                                     \
                              : "cc", "memory");                                                    \
         } else {                                                                                   \
-            cpu_atomic_lock();                                                                     \
+            cpu_exclusive_begin(cpu);                                                              \
             a = LOAD_##S(at);                                                                      \
             __asm__(ASM_FLAGS_IN insn SUFFIX_##S " %[a]" ASM_FLAGS_OUT                             \
                     : [a] "+&q"(a), "+&a"(flags)                                                   \
                     :                                                                              \
                     : "cc");                                                                       \
             STORE_##S(at, a);                                                                      \
-            cpu_atomic_unlock();                                                                   \
+            cpu_exclusive_end(cpu);                                                                \
         }                                                                                          \
         cpu->flags = flags;                                                                        \
         NEXT(cpu, op);                                                                             \
@@ -102,7 +102,7 @@ SIZES_ALL(LOCK1, lock_not, "not")
     {                                                                                              \
         uint64_t at = WRITE_AT(S, EA_ANY);                                                         \
         TYPE_##S a = GET_REG(S), b;                                                                \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         if (G_LIKELY(host)) {                                                                      \
             __asm__ volatile("xchg" SUFFIX_##S " %[a], %[m]"                                       \
                              : [m] "+m"(*host), [a] "+q"(a)                                        \
@@ -110,10 +110,10 @@ SIZES_ALL(LOCK1, lock_not, "not")
                              : "memory");                                                          \
             b = a;                                                                                 \
         } else {                                                                                   \
-            cpu_atomic_lock();                                                                     \
+            cpu_exclusive_begin(cpu);                                                              \
             b = LOAD_##S(at);                                                                      \
             STORE_##S(at, a);                                                                      \
-            cpu_atomic_unlock();                                                                   \
+            cpu_exclusive_end(cpu);                                                                \
         }                                                                                          \
         PUT_REG(S, b);                                                                             \
         NEXT(cpu, op);                                                                             \
@@ -148,7 +148,7 @@ EXCHANGE(64)
     {                                                                                              \
         uint64_t at = WRITE_AT(S, EA_ANY);                                                         \
         TYPE_##S b = GET_RM(S);                                                                    \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         if (G_LIKELY(host)) {                                                                      \
             uint16_t flags;                                                                        \
             __asm__ volatile("lock xadd" SUFFIX_##S " %[b], %[m]" ASM_FLAGS_OUT                    \
@@ -157,11 +157,11 @@ EXCHANGE(64)
                              : "cc", "memory");                                                    \
             cpu->flags = flags;                                                                    \
         } else {                                                                                   \
-            cpu_atomic_lock();                                                                     \
+            cpu_exclusive_begin(cpu);                                                              \
             TYPE_##S a = LOAD_##S(at);                                                             \
             xadd_host_##S(cpu, &a, &b);                                                            \
             STORE_##S(at, a);                                                                      \
-            cpu_atomic_unlock();                                                                   \
+            cpu_exclusive_end(cpu);                                                                \
         }                                                                                          \
         PUT_RM(S, b);                                                                              \
         NEXT(cpu, op);                                                                             \
@@ -200,17 +200,17 @@ EXCHANGE_ADD(64)
     {                                                                                              \
         uint64_t at = WRITE_AT(S, EA_ANY);                                                         \
         TYPE_##S expected = GET_##S(GPR_RAX, 0), old = expected, fresh = GET_RM(S);                \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         if (G_LIKELY(host)) {                                                                      \
             __asm__ volatile("lock cmpxchg" SUFFIX_##S " %[fresh], %[m]"                           \
                              : [m] "+m"(*host), "+a"(old)                                          \
                              : [fresh] "q"(fresh)                                                  \
                              : "cc", "memory");                                                    \
         } else {                                                                                   \
-            cpu_atomic_lock();                                                                     \
+            cpu_exclusive_begin(cpu);                                                              \
             old = LOAD_##S(at);                                                                    \
             STORE_##S(at, old == expected ? fresh : old);                                          \
-            cpu_atomic_unlock();                                                                   \
+            cpu_exclusive_end(cpu);                                                                \
         }                                                                                          \
         if (!equal_##S(cpu, expected, old))                                                        \
             PUT_##S(GPR_RAX, 0, old);                                                              \
@@ -233,17 +233,17 @@ HANDLER(cmpxchg8b)
     uint64_t at = op_linear(cpu, op, EA_ANY, 8, ACCESS_WRITE);
     uint64_t expected = cpu->gpr[GPR_RDX] << 32 | (uint32_t)cpu->gpr[GPR_RAX], old = expected;
     uint64_t fresh = cpu->gpr[GPR_RCX] << 32 | (uint32_t)cpu->gpr[GPR_RBX];
-    Host_64 *host = rmw_at(cpu, op, at, 8);
+    Host_64 *host = lock_at(cpu, op, at, 8);
     if (G_LIKELY(host)) {
         __asm__ volatile("lock cmpxchgq %[fresh], %[m]"
                          : [m] "+m"(*host), "+a"(old)
                          : [fresh] "r"(fresh)
                          : "cc", "memory");
     } else {
-        cpu_atomic_lock();
+        cpu_exclusive_begin(cpu);
         old = LOAD_64(at);
         STORE_64(at, old == expected ? fresh : old);
-        cpu_atomic_unlock();
+        cpu_exclusive_end(cpu);
     }
     set_zero_flag(cpu, old == expected);
     if (old != expected) {
@@ -257,7 +257,7 @@ HANDLER(cmpxchg8b)
 static void cmpxchg16b_parts(Cpu *cpu, const Op *op, uint64_t at, uint64_t old[2])
 {
     uint64_t bytes[2];
-    cpu_atomic_lock();
+    cpu_exclusive_begin(cpu);
     cpu_read_bytes(cpu, op, at, bytes, 16);
     bool equal = bytes[0] == old[0] && bytes[1] == old[1];
     memcpy(old, bytes, 16);
@@ -266,7 +266,7 @@ static void cmpxchg16b_parts(Cpu *cpu, const Op *op, uint64_t at, uint64_t old[2
         bytes[1] = cpu->gpr[GPR_RCX];
     }
     cpu_write_bytes(cpu, op, at, bytes, 16);
-    cpu_atomic_unlock();
+    cpu_exclusive_end(cpu);
 }
 
 static void cmpxchg16b_do(Cpu *cpu, const Op *op)
@@ -275,7 +275,7 @@ static void cmpxchg16b_do(Cpu *cpu, const Op *op)
     if (at & 15)
         cpu_fault_code(cpu, op, EXC_GP, 0);
     uint64_t old[2] = {cpu->gpr[GPR_RAX], cpu->gpr[GPR_RDX]};
-    Host_64 *host = rmw_at(cpu, op, at, 16);
+    Host_64 *host = lock_at(cpu, op, at, 16);
     if (G_LIKELY(host))
         __asm__ volatile("lock cmpxchg16b %[m]"
                          : [m] "+m"(*(unsigned __int128 *)(void *)host), "+a"(old[0]), "+d"(old[1])

@@ -65,7 +65,7 @@
     {                                                                                              \
         TYPE_##S bit;                                                                              \
         uint64_t at = bit_address_##S(cpu, op, &bit, ACCESS_WRITE);                                \
-        Host_##S *host = rmw_at(cpu, op, at, BYTES_##S);                                           \
+        Host_##S *host = lock_at(cpu, op, at, BYTES_##S);                                          \
         if (G_LIKELY(host)) {                                                                      \
             uint16_t flags = cpu->flags;                                                           \
             __asm__ volatile(ASM_FLAGS_IN "lock " #insn SUFFIX_##S " %[bit], %[m]" ASM_FLAGS_OUT   \
@@ -75,10 +75,10 @@
             cpu->flags = flags;                                                                    \
             NEXT(cpu, op);                                                                         \
         }                                                                                          \
-        cpu_atomic_lock();                                                                         \
+        cpu_exclusive_begin(cpu);                                                                  \
         TYPE_##S value = insn##_##S(cpu, LOAD_##S(at), bit);                                       \
         STORE_##S(at, value);                                                                      \
-        cpu_atomic_unlock();                                                                       \
+        cpu_exclusive_end(cpu);                                                                    \
         NEXT(cpu, op);                                                                             \
     }
 #define BIT_HANDLERS(S)                                                                            \

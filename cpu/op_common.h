@@ -124,6 +124,13 @@ ALWAYS_INLINE void *rmw_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned siz
         return (void *)(linear + entry->delta);
     return cpu_host_rmw_call(cpu, op, linear, size);
 }
+/* The same for the host's LOCKed instruction, which is to stay inside a cache line. */
+ALWAYS_INLINE void *lock_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    enum { LINE = 64 };
+    void *host = rmw_at(cpu, op, linear, size);
+    return G_LIKELY((linear & (LINE - 1)) <= LINE - size) ? host : NULL;
+}
 /* TYPE value = what is at linear; ... RMW_STORE(...). */
 #define RMW_LOAD(S, host, at) (G_LIKELY(host) ? *(const volatile Host_##S *)(host) : LOAD_##S(at))
 #define RMW_STORE(S, host, at, value)                                                              \
@@ -265,7 +272,7 @@ static inline SizeTag size_tag(unsigned bits, const Op *op)
 
 /* What can be done once a block's Ops are all known: fuses with the Op behind; rest: how many
  * instructions of the block come after it. */
-void control_finish(Op *op, unsigned rest);
+void control_finish(Op *op, unsigned rest, bool fuse);
 /* X(..., S) for all sizes. */
 #define ALL_SIZES(X, ...)                                                                          \
     X(__VA_ARGS__, 8) X(__VA_ARGS__, 8h) X(__VA_ARGS__, 16) X(__VA_ARGS__, 32) X(__VA_ARGS__, 64)

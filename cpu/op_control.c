@@ -161,6 +161,7 @@ HANDLER(call_m_64)
 {
     uint64_t target = LOAD_64(READ_AT(64, EA_FULL));
     check_target_64(cpu, op, target);
+    stack_check_64(cpu, op, cpu->gpr[GPR_RSP] - 8);
     push_64(cpu, op, op_next_rip(cpu, op));
     return block_jump(cpu, target, true);
 }
@@ -251,6 +252,7 @@ static bool bind_call(Cpu *cpu, const Insn *insn, Op *op)
 {
     OpFn *flat = code64(cpu) ? call_64 : stack_is_flat32(cpu) ? call_32 : call_any;
     bool simple = code64(cpu) && (ea_form(op) == EA_BASE || ea_form(op) == EA_FULL);
+    op->attr |= insn->has_memory ? 0 : OP_STACK;
     return bind_jump(cpu, insn, op, flat, call_any, code64(cpu) ? call_r_64 : call_r,
                      simple ? call_m_64 : call_m);
 }
@@ -261,6 +263,7 @@ static bool bind_ret(Cpu *cpu, const Insn *insn, Op *op)
         return false;
     op->size = code64(cpu) ? 8 : insn->zydis->operand_width / 8;
     op->imm &= 0xffff;
+    op->attr |= OP_STACK;
     op->fn = code64(cpu)                                                      ? ret_64
              : op->size == 4 && stack_is_flat32(cpu) && cpu->mode & MODE_FLAT ? ret_32
                                                                               : ret_any;
@@ -295,14 +298,14 @@ bool bind_control(Cpu *cpu, const Insn *insn, Op *op)
     }
 }
 
-void control_finish(Op *op, unsigned rest)
+void control_finish(Op *op, unsigned rest, bool fuse)
 {
     if (op->fn == jcc_any || op->fn == loop || op->fn == jcxz)
         op->extra = rest;
     for (unsigned i = 0; i < 16; i++)
         if (op->fn == jcc_flat[i])
             op->extra = rest;
-    if (!rest || op[1].fn != jcc_flat[op[1].reg & 15])
+    if (!fuse || !rest || op[1].fn != jcc_flat[op[1].reg & 15])
         return;
     OpFn *fused = fused_handler(op, op[1].reg);
     if (fused)

@@ -14,6 +14,9 @@ static uint64_t stack_mask(const Cpu *cpu)
 static uint64_t stack_linear(Cpu *cpu, const Op *op, uint64_t sp, unsigned size, Access access)
 {
     sp &= stack_mask(cpu);
+    /* Before a memory operand's rule, which is #GP, has its say. */
+    if ((cpu->mode & MODE_CODE_MASK) == MODE_CODE64)
+        stack_check_64(cpu, op, sp);
     if (segment_is_flat(cpu, SEG_SS))
         return sp;
     return cpu_linear_checked(cpu, op, SEG_SS, sp, size, access);
@@ -227,7 +230,8 @@ HANDLER(leave_any)
     NEXT(cpu, op);
 }
 
-/* op->imm: bytes of locals; op->extra: nesting level. */
+/* op->imm: bytes of locals; op->extra: nesting level.  That the new top can be written is seen
+ * before anything changes. */
 HANDLER(enter)
 {
     unsigned below = 0, level = op->extra;
@@ -245,7 +249,10 @@ HANDLER(enter)
         stack_poke(cpu, op, below, frame, op->size);
         below += op->size;
     }
-    set_sp(cpu, cpu->gpr[GPR_RSP] - below - op->imm);
+    uint64_t top = cpu->gpr[GPR_RSP] - below - op->imm;
+    uint64_t linear = stack_linear(cpu, op, top, op->size, ACCESS_WRITE);
+    cpu_probe(cpu, op, linear, op->size, ACCESS_WRITE);
+    set_sp(cpu, top);
     put_sized(cpu, GPR_RBP, frame & stack_mask(cpu), op->size);
     NEXT(cpu, op);
 }
@@ -261,6 +268,7 @@ static bool bind_push(Cpu *cpu, const Insn *insn, Op *op)
         op->fn = push_i;
     } else if (is_gpr(first)) {
         use_register(op, false, first);
+        op->attr |= OP_STACK;
         op->fn = op->size == 8                           ? push_r_64
                  : op->size == 4 && stack_is_flat32(cpu) ? push_r_32
                                                          : push_r;
@@ -279,6 +287,7 @@ static bool bind_pop(Cpu *cpu, const Insn *insn, Op *op)
         op->fn = pop_m;
     } else if (is_gpr(first)) {
         use_register(op, false, first);
+        op->attr |= OP_STACK;
         op->fn = op->size == 8                           ? pop_r_64
                  : op->size == 4 && stack_is_flat32(cpu) ? pop_r_32
                                                          : pop_r;
@@ -339,8 +348,10 @@ bool bind_stack(Cpu *cpu, const Insn *insn, Op *op)
         return bind_enter(insn, op);
     default:
         op->fn = plain_handler(insn->zydis->mnemonic, size);
-        if (op->fn)
+        if (op->fn) {
             op->size = (uint8_t)size;
+            op->attr |= OP_STACK;
+        }
         return op->fn != NULL;
     }
 }

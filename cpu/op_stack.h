@@ -12,6 +12,14 @@ static inline bool stack_is_flat32(const Cpu *cpu)
            (cpu->mode & MODE_CODE_MASK) != MODE_CODE64;
 }
 
+/* #SS if RSP does not lead anywhere.  For instructions with a memory operand of their own, whose
+ * faults are #GP; all others have OP_STACK. */
+ALWAYS_INLINE void stack_check_64(Cpu *cpu, const Op *op, uint64_t sp)
+{
+    if (G_UNLIKELY((uint64_t)((int64_t)(sp << 16) >> 16) != sp))
+        cpu_fault_code(cpu, op, EXC_SS, 0);
+}
+
 /* In 64-bit code, and in code with a flat 32-bit stack. */
 ALWAYS_INLINE void push_64(Cpu *cpu, const Op *op, uint64_t value)
 {

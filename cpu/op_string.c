@@ -164,7 +164,7 @@ static uint64_t room(const Cpu *cpu, const Op *op, unsigned reg, unsigned seg)
 /* How many elements a run at both addresses can have; 0: a single one is to be tried. */
 static uint64_t run_length(const Cpu *cpu, const Op *op, uint64_t count, bool source, bool target)
 {
-    if (cpu->eflags & EFL_DF)
+    if ((cpu->eflags & EFL_DF) || cpu->checks_alignment)
         return 0;
     uint64_t bytes = 0x1000;
     if (source)
@@ -324,8 +324,11 @@ static bool repeat(Cpu *cpu, const Op *op, Run *run, bool compares)
         set_cut(cpu, op, GPR_RCX, count);
         if (compares && ((cpu->flags & FLAG_ZF) != 0) == ((op->attr & OP_REPNE) != 0))
             return true;
-        if (count && must_pause(cpu))
+        if (count && must_pause(cpu)) {
+            /* The code breakpoint was had: interrupts save that (SDM vol. 3, 17.3.1.1). */
+            cpu->eflags |= EFL_RF;
             return false;
+        }
     }
     return true;
 }

@@ -125,6 +125,7 @@ static const Op *advance(Cpu *cpu, const Op *op, unsigned reg, unsigned run)
     if (op->extra & STRING_REP) {
         add_masked(cpu, GPR_RCX, -(uint64_t)run, op->imm);
         if (cpu->gpr[GPR_RCX] & op->imm) {
+            cpu->eflags |= EFL_RF; /* the code breakpoint was had */
             cpu->rip = op_rip(cpu, op);
             LEAVE(cpu);
         }

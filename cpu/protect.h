@@ -58,6 +58,7 @@ static inline bool cpu_feature(const Cpu *cpu, uint32_t leaf, unsigned reg, unsi
 #define FEATURE_MTRR       1, CPUID_EDX, 12
 #define FEATURE_PGE        1, CPUID_EDX, 13
 #define FEATURE_PAT        1, CPUID_EDX, 16
+#define FEATURE_MMX        1, CPUID_EDX, 23
 #define FEATURE_FXSR       1, CPUID_EDX, 24
 #define FEATURE_SSE        1, CPUID_EDX, 25
 #define FEATURE_MONITOR    1, CPUID_ECX, 3
@@ -267,11 +268,14 @@ void commit_code(Cpu *cpu, uint16_t selector, const Descriptor *descriptor, unsi
 /* #GP(error) if rip is not inside the code segment. */
 void check_target(Cpu *cpu, const Op *op, const Descriptor *code, uint64_t rip, uint32_t error);
 void far_jump(Cpu *cpu, const Op *op, uint16_t selector, uint64_t offset);
+/* Reads op's memory operand m16:16, m16:32 or m16:64; returns the selector. */
+uint16_t far_pointer(Cpu *cpu, const Op *op, uint64_t *offset);
 void far_call(Cpu *cpu, const Op *op, uint16_t selector, uint64_t offset);
-/* A hardware task switch: jump, CALL, IRET (back link), an interrupt through a task gate. */
+/* A hardware task switch: jump, CALL, IRET (back link), an interrupt through a task gate.
+ * next_rip, flags: what is saved of the old task. */
 typedef enum { TASK_JUMP, TASK_CALL, TASK_RETURN, TASK_EVENT } TaskCause;
 void task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, uint32_t ext,
-                 uint64_t next_rip);
+                 uint64_t next_rip, uint32_t flags);
 /* The error code of an exception goes to the new task's stack. */
 void task_push_error(Cpu *cpu, uint32_t error);
 /* Shuts the processor down: a triple fault. */
@@ -280,10 +284,15 @@ G_GNUC_NORETURN void cpu_shutdown(Cpu *cpu, const Op *op);
 /* ---- control.c ---- */
 /* Loads CR3, PAE's pointers included (false: reserved bits are set in those, nothing changed). */
 bool control_load_cr3(Cpu *cpu, uint64_t value);
+/* Goes over to the translations of the PCID that CR3 and CR4 name. */
+void control_select_space(Cpu *cpu);
 /* What RSM and state loads need: bits of CR0 and CR4 that the processor takes. */
 bool control_valid(const Cpu *cpu, uint64_t cr0, uint64_t cr4);
 
 /* ---- msr.c ---- */
+/* How many performance counters the model has by its family alone.  Those of CPUID leaf 0xa it does
+ * not have. */
+unsigned msr_counters(const Cpu *cpu);
 void msr_reset(Cpu *cpu); /* power-on; INIT leaves MSRs alone */
 void msr_get_state(Cpu *cpu, CpuState *state);
 void msr_set_state(Cpu *cpu, const CpuState *state);

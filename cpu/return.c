@@ -205,7 +205,7 @@ static void iret_vm86(Cpu *cpu, const Op *op, const Return *ret, Stack *stack)
 static void iret_task(Cpu *cpu, const Op *op)
 {
     uint16_t link = (uint16_t)cpu_load_system(cpu, op, cpu->tr.base, 2);
-    task_switch(cpu, op, link, TASK_RETURN, 0, op_next_rip(cpu, op));
+    task_switch(cpu, op, link, TASK_RETURN, 0, op_next_rip(cpu, op), cpu_rflags(cpu));
     cpu_mode_changed(cpu);
 }
 

@@ -20,14 +20,17 @@ enum {
 
 /* ---- Faults ---- */
 
-static G_GNUC_NORETURN void leave_with_fault(Cpu *cpu, const Op *op)
+/* What longjmp() carries. */
+enum { EXIT_FAULT = 1, EXIT_FROZEN = 2 };
+
+static G_GNUC_NORETURN void leave(Cpu *cpu, const Op *op, int how)
 {
     if (op) {
         uint64_t rip = op_rip(cpu, op);
         cpu->rip = (cpu->mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (uint32_t)rip;
     }
-    cpu_atomic_drop();
-    longjmp(cpu->fault_exit, 1);
+    cpu_exclusive_end(cpu);
+    longjmp(cpu->fault_exit, how);
 }
 
 void cpu_fault(Cpu *cpu, const Op *op, unsigned vector)
@@ -35,7 +38,7 @@ void cpu_fault(Cpu *cpu, const Op *op, unsigned vector)
     cpu->fault.vector = (uint8_t)vector;
     cpu->fault.has_error = false;
     cpu->fault.error = 0;
-    leave_with_fault(cpu, op);
+    leave(cpu, op, EXIT_FAULT);
 }
 
 void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error)
@@ -43,7 +46,13 @@ void cpu_fault_code(Cpu *cpu, const Op *op, unsigned vector, uint32_t error)
     cpu->fault.vector = (uint8_t)vector;
     cpu->fault.has_error = true;
     cpu->fault.error = error;
-    leave_with_fault(cpu, op);
+    leave(cpu, op, EXIT_FAULT);
+}
+
+void cpu_freeze(Cpu *cpu, const Op *op)
+{
+    cpu->halted = true;
+    leave(cpu, op, EXIT_FROZEN);
 }
 
 /* ---- Mode and flags ---- */
@@ -83,7 +92,8 @@ void cpu_mode_changed(Cpu *cpu)
     mode |= cpu->eflags & EFL_VM ? MODE_VM86 : 0;
     mode |= cpu->cpl == 3 ? MODE_USER : 0;
     mode |= cpu->efer & EFER_LMA ? MODE_LONG : 0;
-    if ((cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue || cpu->debugged)
+    if ((cpu->eflags & EFL_TF) || (cpu->dr[7] & 0xff) || cpu->rescue || cpu->debugged ||
+        cpu->one_insn)
         mode |= MODE_SLOW;
     cpu->mode = mode;
     mmu_mode_changed(cpu);
@@ -113,6 +123,12 @@ void cpu_serve_attention(Cpu *cpu)
     }
     if (wanted & (ATTENTION_MAIL | ATTENTION_LOGGED))
         code_read_mail(cpu);
+}
+
+void cpu_step_behind(Cpu *cpu, bool branched)
+{
+    if ((cpu->eflags & EFL_TF) && (branched || !(cpu->debugctl & DEBUGCTL_BTF)))
+        cpu->debug_pending |= DR6_BS;
 }
 
 /* Debug exceptions of the instruction before: #DB as a trap. */
@@ -156,10 +172,11 @@ static uint32_t servable(const Cpu *cpu)
     return mask;
 }
 
-/* SMI, INIT and SIPI. */
+/* SMI, INIT and SIPI.  An SMI stays latched in SMM, before SIPI and behind MOV SS. */
 static void serve_signals(Cpu *cpu, uint32_t requests)
 {
-    if ((requests & VCPU_REQ_SMI) && vcpu_take(cpu->vcpu, VCPU_REQ_SMI) && !cpu->waiting_sipi)
+    bool smi = !cpu->smm && !cpu->waiting_sipi && !cpu->hold_debug;
+    if ((requests & VCPU_REQ_SMI) && smi && vcpu_take(cpu->vcpu, VCPU_REQ_SMI))
         cpu_enter_smm(cpu);
     if ((requests & VCPU_REQ_INIT) && !cpu->smm && vcpu_take(cpu->vcpu, VCPU_REQ_INIT))
         cpu_init_signal(cpu);
@@ -206,8 +223,11 @@ static void set_halt_mask(Cpu *cpu)
 /* Whether the CPU goes on; else *why. */
 static bool serve(Cpu *cpu, CpuRun *why)
 {
-    if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED)) {
         cpu_serve_attention(cpu);
+        if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) & ATTENTION_STALL)
+            exclusive_park(cpu);
+    }
     cpu->request_mask = servable(cpu);
     uint32_t requests =
         __atomic_load_n(&cpu->vcpu->requests, __ATOMIC_ACQUIRE) & (cpu->rescue ? 0 : ~0u);
@@ -274,10 +294,20 @@ static void run_logged(Cpu *cpu)
     cpu->slow_budget = 0;
 }
 
-/* One instruction, with what debugging wants to know of it. */
-static void run_slowly(Cpu *cpu)
+/* Whether the block of one instruction that began at rip went elsewhere. */
+static bool has_branched(const Cpu *cpu, const Block *block, uint64_t rip)
 {
-    if (cpu->dr[7] & 0xff)
+    uint64_t next = rip + block->length;
+    if ((block->mode & MODE_CODE_MASK) != MODE_CODE64)
+        next = (uint32_t)next;
+    return block->flags & BLOCK_TRANSFERS || cpu->rip != next;
+}
+
+/* One instruction, with what debugging wants to know of it.  behind_ss: no code breakpoint hits
+ * there, and a second MOV SS holds off nothing (SDM vol. 3, 6.8.3). */
+static void run_slowly(Cpu *cpu, bool behind_ss)
+{
+    if ((cpu->dr[7] & 0xff) && !behind_ss)
         code_breakpoints(cpu);
     const Block *block = block_find(cpu);
     if (cpu->stretch.on && cpu->stretch.started && !cpu->stretch.goes_on) {
@@ -287,8 +317,10 @@ static void run_slowly(Cpu *cpu)
     }
     cpu->stretch.started = true;
     log_block(cpu, block);
-    bool steps = (cpu->eflags & EFL_TF) && !(block->flags & (BLOCK_NO_STEP | BLOCK_LOADS_SS));
-    bool resumed = cpu->eflags & EFL_RF;
+    bool holds = (block->flags & BLOCK_LOADS_SS) && !behind_ss;
+    bool steps = (cpu->eflags & EFL_TF) && !holds && !(block->flags & BLOCK_OWN_STEP);
+    uint64_t rip = cpu->rip;
+    cpu->eflags &= ~(uint32_t)EFL_RF;
     /* The budget keeps it from going on to another block. */
     int64_t budget = cpu->budget;
     cpu->budget = block->count;
@@ -296,11 +328,9 @@ static void run_slowly(Cpu *cpu)
     run_block(cpu, block);
     cpu->budget = budget - 1;
     cpu->slow_budget = 0;
-    if (resumed)
-        cpu->eflags &= ~(uint32_t)EFL_RF;
-    if (steps)
+    if (steps && (!(cpu->debugctl & DEBUGCTL_BTF) || has_branched(cpu, block, rip)))
         cpu->debug_pending |= DR6_BS;
-    cpu->hold_debug = block->flags & BLOCK_LOADS_SS;
+    cpu->hold_debug = holds;
 }
 
 /* Whether a request waits that could be served. */
@@ -313,19 +343,24 @@ static CpuRun loop(Cpu *cpu)
 {
     CpuRun why;
     while (cpu->budget > 0) {
+        if (G_UNLIKELY(cpu->watch_met >= 0))
+            return CPU_RUN_DEBUG;
         if (!serve(cpu, &why))
             return why;
-        bool shadow = cpu->interrupt_shadow;
+        if (G_UNLIKELY(cpu->breaks->len) && !cpu->rescue && cpu_meets_break(cpu))
+            return CPU_RUN_DEBUG;
+        bool shadow = cpu->interrupt_shadow, behind_ss = cpu->hold_debug;
         if (shadow && cpu->stretch.on && cpu->stretch.started)
             return CPU_RUN_BUDGET;
-        cpu->interrupt_shadow = false;
+        cpu->shadowed_rip = cpu->interrupt_shadow == SHADOW_SS ? cpu->rip : NO_RIP;
+        cpu->interrupt_shadow = SHADOW_NONE;
         cpu->hold_debug = false;
         if (G_UNLIKELY(cpu->mode & MODE_SLOW)) {
-            run_slowly(cpu);
+            run_slowly(cpu, behind_ss);
         } else if (G_UNLIKELY(shadow) && wanted(cpu)) {
             /* "sti; nop; cli": the interrupt comes behind the one instruction. */
             cpu->mode |= MODE_SLOW;
-            run_slowly(cpu);
+            run_slowly(cpu, behind_ss);
             cpu_mode_changed(cpu);
         } else if (log_on(LOG_EXEC)) {
             run_logged(cpu);
@@ -350,6 +385,7 @@ static void caught(Cpu *cpu)
         cpu->budget_start -= cpu->budget;
         cpu->budget = 0;
     }
+    cpu_drop_watch(cpu);
     /* block_find() may have been on its way with another mode. */
     if (cpu->mode & MODE_SLOW)
         cpu_mode_changed(cpu);
@@ -357,9 +393,10 @@ static void caught(Cpu *cpu)
 
 static CpuRun run(Cpu *cpu)
 {
-    if (setjmp(cpu->fault_exit)) {
+    int how = setjmp(cpu->fault_exit);
+    if (how) {
         caught(cpu);
-        if (!cpu_deliver_fault(cpu))
+        if (how == EXIT_FAULT && !cpu_deliver_fault(cpu))
             return CPU_RUN_TRIPLE;
     }
     CpuRun why = loop(cpu);
@@ -380,8 +417,14 @@ CpuRun cpu_run(Cpu *cpu, uint64_t budget, bool rescue)
         cpu->rescue = rescue;
         cpu_mode_changed(cpu);
     }
+    if (rescue)
+        cpu->break_met = 0;
+    if (G_UNLIKELY(cpu->debug_changed) && !rescue && !cpu->debugged)
+        cpu_debug_changed(cpu);
+    exclusive_enter(cpu);
     CpuRun why = run(cpu);
     fpu_leave(cpu);
+    exclusive_leave(cpu);
     code_close_logged(cpu);
     uint64_t done = (uint64_t)MAX(cpu->budget_start - cpu->budget, 0);
     __atomic_store_n(&cpu->instructions, cpu->instructions + done, __ATOMIC_RELAXED);
@@ -430,6 +473,7 @@ Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io,
     cpu->bus = *bus;
     cpu->cpuid = g_array_new(FALSE, FALSE, sizeof(CpuidEntry));
     g_array_append_vals(cpu->cpuid, leaves, leaf_count);
+    cpu->breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     cpu->delivering = cpu->watch_met = -1;
     read_features(cpu);
     blocks_new(cpu);
@@ -437,6 +481,7 @@ Cpu *cpu_new(Vcpu *vcpu, AddressSpace *mem, AddressSpace *smm, AddressSpace *io,
     decode_init(cpu);
     fpu_init(cpu);
     mmu_memory_changed(cpu);
+    exclusive_join(cpu);
     cpu_reset(cpu, false);
     return cpu;
 }
@@ -451,10 +496,12 @@ void cpu_free(Cpu *cpu)
 {
     if (!cpu)
         return;
+    exclusive_part(cpu);
     fpu_fini(cpu);
     decode_fini(cpu);
     mmu_fini(cpu);
     blocks_free(cpu);
+    g_array_free(cpu->breaks, TRUE);
     g_array_free(cpu->cpuid, TRUE);
     free(cpu);
 }

@@ -94,7 +94,10 @@ void descriptor_touch(Cpu *cpu, const Op *op, Descriptor *descriptor)
         return;
     descriptor->attr |= TYPE_ACCESSED;
     descriptor->bits |= 1ull << 40;
-    cpu_store_system(cpu, op, descriptor->address + 5, descriptor->bits >> 40 & 0xff, 1);
+    cpu_exclusive_begin(cpu);
+    uint64_t byte = cpu_load_system(cpu, op, descriptor->address + 5, 1);
+    cpu_store_system(cpu, op, descriptor->address + 5, byte | TYPE_ACCESSED, 1);
+    cpu_exclusive_end(cpu);
 }
 
 CpuSegment descriptor_segment(const Descriptor *descriptor, uint16_t selector)

@@ -35,8 +35,9 @@ static inline uint16_t operand_selector(Cpu *cpu, const Op *op)
 /* Ends the loading of a segment register. */
 static const Op *loaded(Cpu *cpu, const Op *op, unsigned seg, bool shadows)
 {
-    if (seg == SEG_SS && shadows)
-        cpu->interrupt_shadow = true;
+    /* A second one behind the first does not hold off anything longer (SDM vol. 3, 6.8.3). */
+    if (seg == SEG_SS && shadows && op_rip(cpu, op) != cpu->shadowed_rip)
+        cpu->interrupt_shadow = SHADOW_SS;
     LEAVE_BEHIND(cpu, op);
 }
 
@@ -94,11 +95,10 @@ const Op *op_pop_seg(Cpu *cpu, const Op *op)
 /* LDS, LES, LFS, LGS, LSS: op->extra is the segment register. */
 const Op *op_load_far(Cpu *cpu, const Op *op)
 {
-    uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), op->size + 2u, ACCESS_READ);
-    uint8_t bytes[10];
-    cpu_read_bytes(cpu, op, linear, bytes, op->size + 2u);
-    cpu_load_segment(cpu, op, op->extra, ld16_le(bytes + op->size));
-    gpr_write(cpu, op->reg, ldn_le(bytes, op->size), op->size);
+    uint64_t offset;
+    uint16_t selector = far_pointer(cpu, op, &offset);
+    cpu_load_segment(cpu, op, op->extra, selector);
+    gpr_write(cpu, op->reg, offset, op->size);
     return loaded(cpu, op, op->extra, false);
 }
 
@@ -148,8 +148,10 @@ const Op *op_ltr(Cpu *cpu, const Op *op)
     if (selector_is_null(selector))
         cpu_fault_code(cpu, op, EXC_GP, 0);
     CpuSegment segment = read_system(cpu, op, selector, true, &descriptor);
-    cpu_store_system(cpu, op, descriptor.address + 5, (descriptor.bits >> 40 & 0xff) | TYPE_BUSY,
-                     1);
+    cpu_exclusive_begin(cpu);
+    uint64_t byte = cpu_load_system(cpu, op, descriptor.address + 5, 1);
+    cpu_store_system(cpu, op, descriptor.address + 5, byte | TYPE_BUSY, 1);
+    cpu_exclusive_end(cpu);
     segment.attr |= TYPE_BUSY;
     cpu->tr = segment;
     LEAVE_BEHIND(cpu, op);
@@ -213,7 +215,10 @@ static void write_table(Cpu *cpu, const Op *op, uint64_t base, uint16_t limit)
     st16_le(bytes, limit);
     stn_le(bytes + 2, width, base);
     uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), width + 2, ACCESS_WRITE);
-    cpu_write_bytes(cpu, op, linear, bytes, width + 2);
+    cpu_probe(cpu, op, linear, width + 2, ACCESS_WRITE);
+    /* Aligned to 4 bytes, all of it. */
+    cpu_write_bytes(cpu, op, linear, bytes, 4);
+    cpu_write_bytes(cpu, op, linear + 4, bytes + 4, width - 2);
 }
 
 const Op *op_lgdt(Cpu *cpu, const Op *op)

@@ -20,6 +20,7 @@ enum {
     SAVE_HALT_RESTART = 0x7ec9,
     SAVE_NMI_MASK = 0x7eca,
     SAVE_SHADOW = 0x7ecb, /* reserved there; interrupts held off by STI or MOV SS */
+    SAVE_DEBUG = 0x7ecc,  /* reserved there; bits of DR6 of a debug trap that is due */
     SAVE_EFER = 0x7ed0,
     SAVE_REVISION = 0x7efc,
     SAVE_SMBASE = 0x7f00,
@@ -34,6 +35,7 @@ enum {
     MAP_START = 0x7e00,
     MAP_SIZE = 0x200,
 };
+enum { DR6_TRAPS = 0xc00f };
 enum { REVISION = 0x20064, SMI_ENTRY = 0x8000 };
 
 /* The map's bytes, by the offsets above. */
@@ -70,6 +72,7 @@ static void save_state(const Cpu *cpu, SaveMap *map)
     *at(map, SAVE_HALT_RESTART) = cpu->halted;
     *at(map, SAVE_NMI_MASK) = cpu->nmi_masked;
     *at(map, SAVE_SHADOW) = cpu->interrupt_shadow;
+    st16_le(at(map, SAVE_DEBUG), (uint16_t)cpu->debug_pending);
     st64_le(at(map, SAVE_EFER), cpu->efer);
     st32_le(at(map, SAVE_REVISION), REVISION);
     st32_le(at(map, SAVE_SMBASE), (uint32_t)cpu->smbase);
@@ -101,8 +104,10 @@ static void enter(Cpu *cpu)
     cpu->cpl = 0;
     cpu->halted = false;
     cpu->nmi_masked = true;
-    cpu->interrupt_shadow = false;
+    cpu->interrupt_shadow = SHADOW_NONE;
+    cpu->debug_pending = 0;
     cpu->smm = true;
+    control_select_space(cpu);
     cpu_mode_changed(cpu);
 }
 
@@ -187,7 +192,9 @@ const Op *op_rsm(Cpu *cpu, const Op *op)
     restore_registers(cpu, &map);
     cpu->halted = *at(&map, SAVE_HALT_RESTART) & 1;
     cpu->nmi_masked = *at(&map, SAVE_NMI_MASK) & 1;
-    cpu->interrupt_shadow = *at(&map, SAVE_SHADOW) & 1;
+    uint8_t shadow = *at(&map, SAVE_SHADOW);
+    cpu->interrupt_shadow = shadow <= SHADOW_SS ? shadow : SHADOW_NONE;
+    cpu->debug_pending = ld16_le(at(&map, SAVE_DEBUG)) & DR6_TRAPS;
     if (ld32_le(at(&map, SAVE_REVISION)) & 0x20000)
         cpu->smbase = ld32_le(at(&map, SAVE_SMBASE));
     restore_control(cpu, &map);

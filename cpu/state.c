@@ -200,7 +200,7 @@ static void describe_gprs(const CpuState *state, bool wide, GString *out)
     }
 }
 
-static void describe_rip(const CpuState *state, bool wide, GString *out)
+static void describe_rip(const CpuState *state, bool wide, bool a20, GString *out)
 {
     static const struct {
         uint32_t bit;
@@ -221,8 +221,8 @@ static void describe_rip(const CpuState *state, bool wide, GString *out)
     else
         g_string_append_printf(out, "EIP=%08x EFL=%08x", (uint32_t)state->rip,
                                (uint32_t)state->rflags);
-    g_string_append_printf(out, " [%s] CPL=%u II=%d A20=1 SMM=%d HLT=%d\n", text, cpl,
-                           state->interrupt_shadow, state->smm, halted);
+    g_string_append_printf(out, " [%s] CPL=%u II=%d A20=%d SMM=%d HLT=%d\n", text, cpl,
+                           state->interrupt_shadow, a20, state->smm, halted);
 }
 
 static void describe_system_type(const CpuSegment *seg, bool long_mode, GString *out)
@@ -285,6 +285,22 @@ static void describe_system(const CpuState *state, bool wide, GString *out)
     g_string_append_printf(out, "EFER=%016" PRIx64 "\n", state->efer);
 }
 
+/* YMM once the guest has enabled them, as QEMU. */
+static void describe_vectors(const CpuState *state, GString *out)
+{
+    enum { FX_XMM = 160, XSAVE_YMM = 576, XCR0_AVX = 1 << 2 };
+    const uint8_t *low = state->xsave + FX_XMM, *high = state->xsave + XSAVE_YMM;
+    bool ymm = state->xcr0 & XCR0_AVX;
+    for (unsigned i = 0; i < 16; i++, low += 16, high += 16) {
+        g_string_append_printf(out, "%cMM%02u=", ymm ? 'Y' : 'X', i);
+        if (ymm)
+            g_string_append_printf(out, "%016" PRIx64 " %016" PRIx64 " ", ld64_le(high + 8),
+                                   ld64_le(high));
+        g_string_append_printf(out, "%016" PRIx64 " %016" PRIx64 "%c", ld64_le(low + 8),
+                               ld64_le(low), ymm || i % 2 ? '\n' : ' ');
+    }
+}
+
 static void describe_fpu(const CpuState *state, GString *out)
 {
     const uint8_t *fx = state->xsave;
@@ -294,23 +310,49 @@ static void describe_fpu(const CpuState *state, GString *out)
     for (unsigned i = 0; i < 8; i++)
         g_string_append_printf(out, "FPR%u=%016" PRIx64 " %04x%c", i, ld64_le(fx + 32 + 16 * i),
                                ld16_le(fx + 40 + 16 * i), i % 2 ? '\n' : ' ');
-    for (unsigned i = 0; i < 16; i++)
-        g_string_append_printf(out, "XMM%02u=%016" PRIx64 " %016" PRIx64 "%c", i,
-                               ld64_le(fx + 168 + 16 * i), ld64_le(fx + 160 + 16 * i),
-                               i % 2 ? '\n' : ' ');
+    describe_vectors(state, out);
 }
 
-void cpu_state_describe(const CpuState *state, unsigned cpu_index, GString *out)
+static void describe_msrs(const CpuState *state, GString *out)
+{
+    static const struct {
+        uint32_t index;
+        const char *name;
+    } names[] = {
+        {0xc0000081, "STAR"},   {0xc0000082, "LSTAR"},     {0xc0000083, "CSTAR"},
+        {0xc0000084, "FMASK"},  {0xc0000102, "KERNEL_GS"}, {0xc0000103, "TSC_AUX"},
+        {0x174, "SYSENTER_CS"}, {0x175, "SYSENTER_ESP"},   {0x176, "SYSENTER_EIP"},
+        {0x277, "PAT"},
+    };
+    unsigned shown = 0;
+    g_string_append_printf(out, "CR8=%" PRIx64 " XCR0=%016" PRIx64 "\n", state->cr8, state->xcr0);
+    g_string_append_printf(out, "APIC_BASE=%016" PRIx64 " TSC=%016" PRIx64 "\n", state->apic_base,
+                           state->tsc);
+    for (unsigned n = 0; n < G_N_ELEMENTS(names); n++)
+        for (unsigned i = 0; i < state->msr_count && i < CPU_MSRS_MAX; i++)
+            if (state->msrs[i].index == names[n].index)
+                g_string_append_printf(out, "%s%s=%016" PRIx64,
+                                       shown++ % 3 ? " "
+                                       : shown > 1 ? "\n"
+                                                   : "",
+                                       names[n].name, state->msrs[i].value);
+    if (shown)
+        g_string_append_c(out, '\n');
+}
+
+void cpu_state_describe(const CpuState *state, unsigned cpu_index, bool a20, bool all, GString *out)
 {
     static const char *const names[SEG_COUNT] = {"ES", "CS", "SS", "DS", "FS", "GS"};
     bool wide = cpu_state_code_bits(state) == 64;
     g_string_append_printf(out, "CPU#%u\n", cpu_index);
     describe_gprs(state, wide, out);
-    describe_rip(state, wide, out);
+    describe_rip(state, wide, a20, out);
     for (unsigned i = 0; i < SEG_COUNT; i++)
         describe_segment(state, names[i], &state->seg[i], wide, out);
     describe_segment(state, "LDT", &state->ldt, wide, out);
     describe_segment(state, "TR", &state->tr, wide, out);
     describe_system(state, wide, out);
     describe_fpu(state, out);
+    if (all)
+        describe_msrs(state, out);
 }

@@ -39,6 +39,8 @@ const Op *op_syscall(Cpu *cpu, const Op *op)
         cpu_set_rflags(cpu, 0, EFL_IF | EFL_RF);
     }
     cpu_mode_changed(cpu);
+    /* TF as FMASK has left it: none in the system, whose debugger did not ask. */
+    cpu_step_behind(cpu, true);
     LEAVE(cpu);
 }
 
@@ -61,6 +63,8 @@ const Op *op_sysret(Cpu *cpu, const Op *op)
     else
         cpu_set_rflags(cpu, EFL_IF, EFL_IF);
     cpu_mode_changed(cpu);
+    /* As if the program's SYSCALL had ended just now. */
+    cpu_step_behind(cpu, true);
     LEAVE(cpu);
 }
 

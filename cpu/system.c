@@ -20,6 +20,14 @@ bool cpu_is_amd(const Cpu *cpu)
                      !memcmp(&entry->reg[CPUID_EBX], "Hygo", 4));
 }
 
+unsigned cpu_family(const Cpu *cpu)
+{
+    const CpuidEntry *entry = find_leaf(cpu, 1, 0);
+    uint32_t signature = entry ? entry->reg[CPUID_EAX] : 0;
+    unsigned family = signature >> 8 & 0xf;
+    return family == 15 ? family + (signature >> 20 & 0xff) : family;
+}
+
 /* ---- CPUID ---- */
 
 /* Bytes of the XSAVE area for the components of xcr0. */
@@ -120,10 +128,13 @@ const Op *op_rdpid(Cpu *cpu, const Op *op)
     NEXT(cpu, op);
 }
 
-/* There are no performance counters: every index is wrong. */
+/* Performance counters never count; those that CPUID does not tell of are there nevertheless. */
 const Op *op_rdpmc(Cpu *cpu, const Op *op)
 {
-    cpu_fault_code(cpu, op, EXC_GP, 0);
+    if ((cpu->cpl && !(cpu->cr4 & CR4_PCE)) || (uint32_t)cpu->gpr[GPR_RCX] >= msr_counters(cpu))
+        cpu_fault_code(cpu, op, EXC_GP, 0);
+    cpu->gpr[GPR_RAX] = cpu->gpr[GPR_RDX] = 0;
+    NEXT(cpu, op);
 }
 
 /* ---- Waiting ---- */
@@ -181,7 +192,7 @@ const Op *op_sti(Cpu *cpu, const Op *op)
     if (flag == EFL_VIF && (cpu->eflags & EFL_VIP))
         cpu_fault_code(cpu, op, EXC_GP, 0);
     if (flag == EFL_IF && !(cpu->eflags & EFL_IF))
-        cpu->interrupt_shadow = true;
+        cpu->interrupt_shadow = SHADOW_STI;
     cpu_set_rflags(cpu, flag, flag);
     LEAVE_BEHIND(cpu, op);
 }

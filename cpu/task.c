@@ -85,11 +85,14 @@ static void read_tss(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause,
     read_image(cpu, op, tss);
 }
 
+/* LOCKed, as processors do it: a CPU may look at the same descriptor. */
 static void set_busy(Cpu *cpu, const Op *op, uint64_t address, bool busy)
 {
+    cpu_exclusive_begin(cpu);
     uint64_t byte = cpu_load_system(cpu, op, address + 5, 1);
     cpu_store_system(cpu, op, address + 5, busy ? byte | TYPE_BUSY : byte & ~(uint64_t)TYPE_BUSY,
                      1);
+    cpu_exclusive_end(cpu);
 }
 
 /* ---- The old task ---- */
@@ -234,10 +237,9 @@ static void load_segments(Cpu *cpu, const TaskState *state)
 /* ---- The switch ---- */
 
 void task_switch(Cpu *cpu, const Op *op, uint16_t selector, TaskCause cause, uint32_t ext,
-                 uint64_t next_rip)
+                 uint64_t next_rip, uint32_t flags)
 {
     Tss tss;
-    uint32_t flags = cpu_rflags(cpu);
     bool nests = cause == TASK_CALL || cause == TASK_EVENT;
     bool old_wide = attr_system_type(cpu->tr.attr) & 8;
     uint64_t old_descriptor = cpu->gdt_base + (cpu->tr.selector & ~7u);

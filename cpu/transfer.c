@@ -103,7 +103,7 @@ static void far_task(Cpu *cpu, const Op *op, uint16_t selector, const Descriptor
     uint16_t tss = attr_system_type(descriptor->attr) == TYPE_TASK_GATE
                        ? (uint16_t)(descriptor->bits >> 16)
                        : selector;
-    task_switch(cpu, op, tss, cause, 0, op_next_rip(cpu, op));
+    task_switch(cpu, op, tss, cause, 0, op_next_rip(cpu, op), cpu_rflags(cpu));
 }
 
 static bool is_call_gate(const Cpu *cpu, unsigned type)
@@ -264,14 +264,11 @@ void far_call(Cpu *cpu, const Op *op, uint16_t selector, uint64_t offset)
 
 /* ---- Handlers ---- */
 
-/* m16:16, m16:32, m16:64 */
-static uint16_t read_pointer(Cpu *cpu, const Op *op, uint64_t *offset)
+uint16_t far_pointer(Cpu *cpu, const Op *op, uint64_t *offset)
 {
     uint64_t linear = cpu_linear(cpu, op, op_address(cpu, op), op->size + 2u, ACCESS_READ);
-    uint8_t bytes[10];
-    cpu_read_bytes(cpu, op, linear, bytes, op->size + 2u);
-    *offset = ldn_le(bytes, op->size);
-    return ld16_le(bytes + op->size);
+    *offset = load_sized(cpu, op, linear, op->size);
+    return cpu_load16(cpu, op, linear + op->size);
 }
 
 const Op *op_jmp_far_imm(Cpu *cpu, const Op *op)
@@ -283,7 +280,7 @@ const Op *op_jmp_far_imm(Cpu *cpu, const Op *op)
 const Op *op_jmp_far_mem(Cpu *cpu, const Op *op)
 {
     uint64_t offset;
-    uint16_t selector = read_pointer(cpu, op, &offset);
+    uint16_t selector = far_pointer(cpu, op, &offset);
     far_jump(cpu, op, selector, offset);
     LEAVE(cpu);
 }
@@ -297,7 +294,7 @@ const Op *op_call_far_imm(Cpu *cpu, const Op *op)
 const Op *op_call_far_mem(Cpu *cpu, const Op *op)
 {
     uint64_t offset;
-    uint16_t selector = read_pointer(cpu, op, &offset);
+    uint16_t selector = far_pointer(cpu, op, &offset);
     far_call(cpu, op, selector, offset);
     LEAVE(cpu);
 }

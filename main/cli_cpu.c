@@ -41,12 +41,14 @@ static bool check_engine(const CliOption *option, const char *name, GError **err
 /* The interrupt controllers are always split between vmrun and the kernel. */
 static bool check_properties(const char *arg, GError **error)
 {
-    static const char *const keys[] = {"accel", "kernel-irqchip", NULL};
+    static const char *const keys[] = {"accel", "kernel-irqchip", "one-insn-per-tb", NULL};
     static const char *const irqchips[] = {"split", NULL};
     g_autoptr(Options) accel = options_parse("-accel", arg, "accel", keys, error);
     unsigned irqchip;
+    bool one;
 
-    return accel && options_get_enum(accel, "kernel-irqchip", irqchips, &irqchip, error);
+    return accel && options_get_bool(accel, "one-insn-per-tb", &one, error) &&
+           options_get_enum(accel, "kernel-irqchip", irqchips, &irqchip, error);
 }
 
 bool cli_accel(VmConfig *config, const CliOption *option, const char *arg, GError **error)
@@ -66,6 +68,12 @@ bool cli_accel(VmConfig *config, const CliOption *option, const char *arg, GErro
     if (!g_strv_contains(missing_engines, name) && !check_properties(arg, error))
         return false;
     g_ptr_array_add(config->accels, g_steal_pointer(&accel));
+    return true;
+}
+
+bool cli_one_insn(VmConfig *config, const CliOption *option, const char *arg, GError **error)
+{
+    config->one_insn = true;
     return true;
 }
 

@@ -6,6 +6,8 @@
 #include "util/error.h"
 #include "util/log.h"
 
+#define ONE_INSN "one-insn-per-tb"
+
 /* The engine of that name if it works here; else NULL, with its reason added to why. */
 static const CpuEngine *try_engine(const char *name, GString *why)
 {
@@ -65,6 +67,15 @@ bool engine_start(VmConfig *config, Machine *machine, GError **error)
 
     if (!engine)
         return false;
+    bool one = config->one_insn;
+    if (engine_config.accel && !options_get_bool(engine_config.accel, ONE_INSN, &one, error))
+        return false;
+    if (one && engine != &interp_engine)
+        return fail(error,
+                    "-singlestep: the engine %s does not go instruction by instruction: say "
+                    "-accel interp",
+                    engine->name);
+    engine_config.one_insn = one;
     machine->cpu_count = config->cpus;
     machine->ram_size = config->board.ram_size;
     return vcpus_init(machine, engine, &engine_config, error);

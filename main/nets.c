@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "net/user.h"
@@ -15,33 +16,39 @@
 
 typedef struct Stream {
     Chardev *chr;
-    size_t (*can_receive)(void *opaque);
-    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
+    const NetStreamHandlers *handlers;
     void *opaque;
 } Stream;
 
 static size_t stream_can_receive(void *opaque)
 {
     Stream *stream = opaque;
-    return stream->can_receive(stream->opaque);
+    return stream->handlers->can_receive(stream->opaque);
 }
 
 static void stream_receive(void *opaque, const uint8_t *buf, size_t length)
 {
     Stream *stream = opaque;
-    stream->receive(stream->opaque, buf, length);
+    stream->handlers->receive(stream->opaque, buf, length);
 }
 
-static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, NULL};
+/* A peer that goes makes room, too: what is written then is dropped. */
+static void stream_event(void *opaque, ChrEvent event)
+{
+    Stream *stream = opaque;
+    if (event == CHR_WRITABLE)
+        stream->handlers->writable(stream->opaque);
+}
 
-static void *stream_open(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                         void (*receive)(void *opaque, const uint8_t *buf, size_t length),
+static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, stream_event};
+
+static void *stream_open(const char *spec, const char *id, const NetStreamHandlers *handlers,
                          void *opaque, GError **error)
 {
     Chardev *chr = chr_open("guestfwd", spec, id, error);
     Stream *stream = g_new(Stream, 1);
 
-    *stream = (Stream){chr, can_receive, receive, opaque};
+    *stream = (Stream){chr, handlers, opaque};
     if (chr && chr_attach(chr, &stream_handlers, stream, error))
         return stream;
     if (!chr && error && !*error)
@@ -91,9 +98,21 @@ static char *identity(const VmConfig *config)
     return g_strdup_printf("process %d at %" PRId64, getpid(), clock_now(VM_CLOCK_WALL));
 }
 
+/* Machines of one name on two hosts may meet on one network. */
+char *nets_host_identity(const char *path)
+{
+    enum { ID_LENGTH = 32 };
+    g_autofree char *text = NULL;
+
+    if (g_file_get_contents(path, &text, NULL, NULL) && strlen(g_strstrip(text)) == ID_LENGTH)
+        return g_steal_pointer(&text);
+    return g_strdup(g_get_host_name());
+}
+
 static bool give_addresses(VmConfig *config, GError **error)
 {
-    g_autofree char *seed = identity(config);
+    g_autofree char *vm = identity(config), *host = nets_host_identity("/etc/machine-id");
+    g_autofree char *seed = g_strdup_printf("%s on %s", vm, host);
     GPtrArray *devices = config->board.devices;
     unsigned n = 0;
 

@@ -70,6 +70,9 @@ void monitors_close(void);
 /* Opens -netdev, -nic, -net and -p, and puts their cards into config->board, each card with an
  * address.  After drives_open() and ports_open(). */
 bool nets_open(VmConfig *config, GError **error);
+/* What this host is known by: what the file (/etc/machine-id) says, or else its name.  g_free() it.
+ */
+char *nets_host_identity(const char *path);
 /* Tells of forwards, and of cards and networks that are alone. */
 void nets_announce(void);
 

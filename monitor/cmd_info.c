@@ -89,7 +89,7 @@ void info_registers(Monitor *mon, const MonValue *values)
         if (!state)
             break;
         g_string_append_c(out, '\n');
-        cpu_state_describe(state, i, out);
+        cpu_state_describe(state, i, mon->machine->a20, values[0].given, out);
     }
     mon->cpu_index = chosen;
     mon_print(mon, out);

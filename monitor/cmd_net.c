@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about networks. */
+#include <string.h>
+
 #include "monitor_private.h"
 #include "net/user.h"
 #include "util/error.h"
@@ -41,17 +43,46 @@ void mon_set_link(Monitor *mon, const MonValue *values)
         mon_error(mon, error);
 }
 
+/* Ports that were asked for as "a free one" come out only now. */
+static void announce(Monitor *mon, NetEnd *end)
+{
+    g_autoptr(GString) forwards = g_string_new(NULL);
+
+    if (net_is_user(end))
+        net_user_forwards(end, forwards);
+    if (!forwards->len)
+        return;
+    GString *out = g_string_new(NULL);
+    g_string_append_printf(out, "network '%s' forwards %s\n", end->id, forwards->str);
+    mon_print(mon, out);
+}
+
+static void list_types(Monitor *mon)
+{
+    GString *out = g_string_new("Available netdev backend types:\n");
+    net_describe_types(out);
+    mon_print(mon, out);
+}
+
 void mon_netdev_add(Monitor *mon, const MonValue *values)
 {
     GError *error = NULL;
+    NetEnd *end = NULL;
+
+    if (!strcmp(values[0].text, "help") || !strcmp(values[0].text, "?")) {
+        list_types(mon);
+        return;
+    }
     g_autoptr(Options) opts = options_parse("netdev_add", values[0].text, "type", NULL, &error);
 
     if (opts && !options_has(opts, "id"))
         fail(&error, "netdev_add %s: id= is missing", values[0].text);
     else if (opts)
-        net_open(opts, &error);
+        end = net_open(opts, &error);
     if (error)
         mon_error(mon, error);
+    if (end)
+        announce(mon, end);
 }
 
 void mon_netdev_del(Monitor *mon, const MonValue *values)

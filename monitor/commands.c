@@ -130,7 +130,7 @@ const MonCommand mon_info_commands[] = {
     {"pic", {{0}}, "interrupt controllers", info_pic},
     {"qtree", {{0}}, "device tree", info_qtree},
     {"ramblock", {{0}}, "blocks of guest memory", info_ramblock},
-    {"registers", {{"a", ARG_FLAG}, {"cpu", ARG_EXPR, true}}, "processor registers (-a: of all)",
+    {"registers", {{"a", ARG_FLAG}, {"cpu", ARG_EXPR, true}}, "processor registers (-a: all of them, of all)",
      info_registers},
     {"status", {{0}}, "whether the guest runs", info_status},
     {"tlb", {{0}}, "virtual to physical mappings, page by page", info_tlb},

@@ -124,12 +124,28 @@ void gdb_forget_states(Gdb *gdb)
 
 /* ---- Running ---- */
 
+/* gdb takes a breakpoint away before it steps over it; but not where CS has a base, since it takes
+ * RIP for the address. */
+static void leave_out_own(Gdb *gdb, unsigned i, GArray *points)
+{
+    const CpuState *state = gdb_state(gdb, i);
+    uint64_t base = state && cpu_state_code_bits(state) < 64 ? state->seg[SEG_CS].base : 0;
+    for (unsigned n = points->len; base && n-- > 0;) {
+        const DebugPoint *point = &g_array_index(points, DebugPoint, n);
+        if (point->kind <= DEBUG_HW_BREAK && point->address == (uint32_t)(base + state->rip))
+            g_array_remove_index(points, n);
+    }
+}
+
 /* Gives CPU i the points and what it does next. */
 static bool apply(Gdb *gdb, unsigned i, GdbAction action)
 {
+    g_autoptr(GArray) points = g_array_copy(gdb->points);
+    if (action == GDB_STEP)
+        leave_out_own(gdb, i, points);
     DebugState state = {
-        .points = (const DebugPoint *)(const void *)gdb->points->data,
-        .count = gdb->points->len,
+        .points = (const DebugPoint *)(const void *)points->data,
+        .count = points->len,
         .single_step = action == GDB_STEP,
     };
     gdb->machine->cpus[i]->held = action == GDB_HOLD;
@@ -153,10 +169,10 @@ void gdb_forget_points(Gdb *gdb)
 bool gdb_resume(Gdb *gdb, const GdbAction *actions)
 {
     bool ok = true;
-    gdb_forget_states(gdb);
     gdb->stopped = NULL;
     for (unsigned i = 0; i < gdb->machine->cpu_count && ok; i++)
         ok = apply(gdb, i, actions[i]) || actions[i] != GDB_STEP;
+    gdb_forget_states(gdb);
     g_autoptr(GError) error = NULL;
     ok = ok && machine_resume(gdb->machine, &error);
     if (error)
@@ -321,14 +337,6 @@ static void receive(void *opaque, const uint8_t *buf, size_t length)
     flush(gdb);
 }
 
-/* 64-bit registers, unless an operating system of 32 bits runs: only that is sure to stay. */
-static bool is_wide(Gdb *gdb)
-{
-    enum { CR0_PE = 1, EFER_LMA = 1 << 10 };
-    const CpuState *state = gdb_state(gdb, 0);
-    return !state || state->efer & EFER_LMA || !(state->cr0 & CR0_PE);
-}
-
 static void peer_came(Gdb *gdb)
 {
     gdb->no_ack = gdb->waiting = gdb->physical = false;
@@ -340,7 +348,8 @@ static void peer_came(Gdb *gdb)
     machine_pause(gdb->machine,
                   gdb->machine->status == MACHINE_RUNNING ? MACHINE_PAUSED : gdb->machine->status);
     gdb_forget_states(gdb);
-    gdb->wide = is_wide(gdb);
+    /* Those of the CPU's widest mode, whichever it is in: gdb asks once. */
+    gdb->wide = gdb->machine->hooks.has_long_mode;
     gdb->connected = true;
 }
 

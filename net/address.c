@@ -6,6 +6,8 @@
 #include <netdb.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/error.h"
 
@@ -106,21 +108,49 @@ bool net_address_options(const Options *opts, const char *prefix, bool passive, 
     return done || fail_prefix(error, "%s: %s", options_where(opts), prefix);
 }
 
-bool net_take_fd(const Options *opts, const char *key, int *fd, GError **error)
+bool net_take_fd(const Options *opts, const char *key, int *type, int *fd, GError **error)
 {
     const char *text = options_get(opts, key);
+    struct sockaddr_storage peer;
     uint64_t number;
-    int type;
-    socklen_t length = sizeof(type);
+    int got;
+    socklen_t length = sizeof(got), peer_length = sizeof(peer);
 
     if (!parse_uint(text, &number) || number > INT_MAX)
         return fail(error, "%s: %s=%s: must be the number of an open file", options_where(opts),
                     key, text);
-    if (getsockopt((int)number, SOL_SOCKET, SO_TYPE, &type, &length))
+    if (getsockopt((int)number, SOL_SOCKET, SO_TYPE, &got, &length))
         return fail_errno(error, errno, "%s: %s=%s: it is no open socket", options_where(opts), key,
                           text);
+    if (*type ? got != *type : got != SOCK_STREAM && got != SOCK_DGRAM)
+        return fail(error, "%s: %s=%s: must be a socket of %s", options_where(opts), key, text,
+                    *type == SOCK_STREAM  ? "streams"
+                    : *type == SOCK_DGRAM ? "datagrams"
+                                          : "streams or datagrams");
+    if (got == SOCK_STREAM && getpeername((int)number, (struct sockaddr *)&peer, &peer_length))
+        return fail(error, "%s: %s=%s: must be a connected socket", options_where(opts), key, text);
+    *type = got;
     *fd = (int)number;
     return true;
+}
+
+bool net_address_free(const NetAddress *address, int type, GError **error)
+{
+    const char *path = address->local.sun_path;
+    struct stat st;
+
+    if (address->any.ss_family != AF_UNIX || !*path || lstat(path, &st))
+        return true; /* bind() says what is wrong */
+    if (!S_ISSOCK(st.st_mode))
+        return fail(error, "'%s' exists and is not a socket", path);
+    int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)&address->any, address->length) &&
+                errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    if (!dead)
+        return fail(error, "another process listens on '%s'", path);
+    return !unlink(path) || fail_errno(error, errno, "%s", path);
 }
 
 void net_address_describe(const NetAddress *address, GString *out)

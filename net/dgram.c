@@ -26,6 +26,7 @@ typedef struct Dgram {
     int fd;          /* receives */
     int out;         /* sends: fd, or in a group another */
     bool group;      /* multicast */
+    bool owns_path;  /* made the local address's file */
     NetAddress self; /* group: who sends from `out` */
     LoopFd *watch;   /* NULL while the NIC has no room */
     Timer pause;     /* until the next attempt to send */
@@ -126,7 +127,6 @@ static void dgram_describe(NetEnd *end, GString *out)
 static void dgram_close(NetEnd *end)
 {
     Dgram *d = end->opaque;
-    const NetAddress *local = &d->config.local;
 
     loop_fd_remove(d->watch);
     timer_cancel(&d->pause);
@@ -134,8 +134,8 @@ static void dgram_close(NetEnd *end)
         close(d->out);
     if (d->fd >= 0) {
         close(d->fd);
-        if (d->config.has_local && local->any.ss_family == AF_UNIX && *local->local.sun_path)
-            unlink(local->local.sun_path);
+        if (d->owns_path)
+            unlink(d->config.local.local.sun_path);
     }
     g_free(d->in);
     g_free(d);
@@ -193,10 +193,11 @@ static bool open_pair(Dgram *d, GError **error)
     NetAddress *local = &d->config.local;
 
     d->fd = d->out = new_socket(local->any.ss_family);
-    if (local->any.ss_family == AF_UNIX && *local->local.sun_path)
-        unlink(local->local.sun_path);
+    if (!net_address_free(local, SOCK_DGRAM, error))
+        return false;
     if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&local->any, local->length))
         return fail_address(local, "local address", error);
+    d->owns_path = local->any.ss_family == AF_UNIX && *local->local.sun_path;
     local->length = sizeof(local->any);
     getsockname(d->fd, (struct sockaddr *)&local->any, &local->length);
     return true;

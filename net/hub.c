@@ -100,13 +100,6 @@ static void port_writable(NetEnd *end)
         tell_ports(port->hub, port);
 }
 
-static void port_describe(NetEnd *end, GString *out)
-{
-    const Port *port = end->opaque;
-    g_string_append_printf(out, "hub=%u,peer=%s", port->hub->number,
-                           end->peer ? end->peer->id : "none");
-}
-
 static void leave_hub(Port *port)
 {
     Hub *hub = port->hub;
@@ -132,7 +125,6 @@ static const NetEndOps port_ops = {
     .backend = true,
     .receive = port_receive,
     .writable = port_writable,
-    .describe = port_describe,
     .close = port_close,
 };
 
@@ -176,6 +168,27 @@ static NetEnd *port_open(const char *id, const Options *opts, GError **error)
         return NULL;
     }
     return &port->end;
+}
+
+bool net_is_hubport(const NetEnd *end)
+{
+    return end->ops == &port_ops;
+}
+
+void net_hubs_describe(void (*line)(NetEnd *end, const char *indent, GString *out), GString *out)
+{
+    for (unsigned i = 0; hubs && i < hubs->len; i++) {
+        const Hub *hub = g_ptr_array_index(hubs, i);
+        g_string_append_printf(out, "hub %u\n", hub->number);
+        for (unsigned n = 0; n < hub->ports->len; n++) {
+            const Port *port = g_ptr_array_index(hub->ports, n);
+            g_autofree char *indent = g_strdup_printf(" \\ %s: ", port->end.id);
+            if (port->end.peer)
+                line(port->end.peer, indent, out);
+            else
+                g_string_append_printf(out, " \\ %s\n", port->end.id);
+        }
+    }
 }
 
 static const char *const port_keys[] = {"hubid", "netdev", NULL};

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "net_private.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -101,6 +102,7 @@ void net_end_fini(NetEnd *end)
     g_clear_pointer(&end->taps, g_ptr_array_unref);
     g_ptr_array_remove(ends, end);
     g_clear_pointer(&end->id, g_free);
+    g_clear_pointer(&end->wanted, g_free);
 }
 
 static void link_changed(NetEnd *end)
@@ -118,9 +120,20 @@ bool net_connect(NetEnd *nic, NetEnd *backend, GError **error)
         return fail(error, "'%s' is on the network '%s' already", nic->id, nic->peer->id);
     nic->peer = backend;
     backend->peer = nic;
+    g_free(nic->wanted);
+    nic->wanted = g_strdup(backend->id);
     link_changed(nic);
     link_changed(backend);
     return true;
+}
+
+void net_reconnect(NetEnd *backend)
+{
+    for (unsigned i = 0; i < ends->len && !backend->peer; i++) {
+        NetEnd *end = g_ptr_array_index(ends, i);
+        if (!end->peer && !g_strcmp0(end->wanted, backend->id))
+            net_connect(end, backend, NULL);
+    }
 }
 
 void net_disconnect(NetEnd *end)
@@ -186,6 +199,19 @@ static bool deliver(NetEnd *end, NetEnd *peer, const struct iovec *iov, int coun
     return taken;
 }
 
+/* A frame in more pieces than system calls take, joined. */
+static bool send_joined(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
+{
+    g_autofree uint8_t *frame = g_malloc(bytes);
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len)
+            memcpy(frame + at, iov[i].iov_base, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    return net_send_buf(end, frame, bytes);
+}
+
 bool net_send(NetEnd *end, const struct iovec *iov, int count)
 {
     NetEnd *peer = end->peer;
@@ -195,6 +221,12 @@ bool net_send(NetEnd *end, const struct iovec *iov, int count)
         end->dropped++;
         return true;
     }
+    if (G_UNLIKELY(peer->stopped)) {
+        peer->peer_waits = true;
+        return false;
+    }
+    if (G_UNLIKELY(count > NET_PIECES_MAX))
+        return send_joined(end, iov, count, bytes);
     if (G_LIKELY(!end->taps && !peer->taps && !log_on(LOG_NET)))
         return deliver(end, peer, iov, count, bytes);
     show_taps(end, iov, count, bytes, true);
@@ -215,11 +247,23 @@ bool net_send_buf(NetEnd *end, const void *frame, size_t bytes)
 
 void net_writable(NetEnd *end)
 {
-    if (G_LIKELY(!end->peer_waits))
+    if (G_LIKELY(!end->peer_waits) || end->stopped)
         return;
     end->peer_waits = false;
     if (end->peer && end->peer->ops->writable)
         end->peer->ops->writable(end->peer);
+}
+
+void net_set_stopped(NetEnd *end, bool stopped)
+{
+    if (end->stopped == stopped)
+        return;
+    end->stopped = stopped;
+    if (stopped)
+        return;
+    net_writable(end);
+    if (end->ops->writable)
+        end->ops->writable(end);
 }
 
 void net_add_tap(NetEnd *end, NetTap *tap)
@@ -257,9 +301,12 @@ void net_close_all(void)
 
 bool net_set_link(const char *id, bool up, GError **error)
 {
+    g_autofree char *first = g_strconcat(id, ".0", NULL);
     NetEnd *end = find_kind(id, false);
     if (!end)
         end = find_kind(id, true);
+    if (!end)
+        end = find_kind(first, false);
     if (!end)
         return fail_no_end("network or network card", id, true, error);
     if (end->link_down == !up)
@@ -305,11 +352,12 @@ static void describe_end(NetEnd *end, const char *indent, GString *out)
 
 void net_describe_all(GString *out)
 {
+    net_hubs_describe(describe_end, out);
     for (unsigned i = 0; ends && i < ends->len; i++) {
         NetEnd *end = g_ptr_array_index(ends, i);
         bool below = end->peer && end->ops->backend && !end->peer->ops->backend;
-        if (below)
-            continue; /* stands under its NIC */
+        if (below || net_is_hubport(end) || (end->peer && net_is_hubport(end->peer)))
+            continue; /* stands under its NIC, or its hub */
         describe_end(end, "", out);
         if (end->peer && !end->ops->backend)
             describe_end(end->peer, " \\ ", out);

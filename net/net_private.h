@@ -16,6 +16,19 @@ typedef struct NetType {
 extern const NetType net_type_user, net_type_tap, net_type_bridge, net_type_socket, net_type_stream,
     net_type_dgram, net_type_hubport;
 
+/* ---- net.c ---- */
+
+/* Connects a new back end to whoever had one of that id. */
+void net_reconnect(NetEnd *backend);
+
+/* ---- hub.c ---- */
+
+bool net_is_hubport(const NetEnd *end);
+/* Each hub, and below it by line() what is at its ports. */
+void net_hubs_describe(void (*line)(NetEnd *end, const char *indent, GString *out), GString *out);
+
+/* ---- open.c ---- */
+
 /* "WHERE: key=value: WHAT"; returns NULL. */
 void *net_fail_value(const Options *opts, const char *key, const char *what, GError **error);
 

@@ -91,5 +91,8 @@ NetEnd *net_open(const Options *opts, GError **error)
     const NetType *type = find_type(opts, error);
     if (!type || !check_keys(type, opts, error))
         return NULL;
-    return type->open(options_get(opts, "id"), opts, error);
+    NetEnd *end = type->open(options_get(opts, "id"), opts, error);
+    if (end)
+        net_reconnect(end);
+    return end;
 }

@@ -16,11 +16,11 @@ static bool is_fd(const Options *opts, const char *key)
 }
 
 /* PREFIX.type=fd,PREFIX.str=NUMBER */
-static bool take_fd(const Options *opts, const char *str, int *fd, GError **error)
+static bool take_fd(const Options *opts, const char *str, int type, int *fd, GError **error)
 {
     if (!options_has(opts, str))
         return fail(error, "%s: %s= is missing", options_where(opts), str);
-    return net_take_fd(opts, str, fd, error);
+    return net_take_fd(opts, str, &type, fd, error);
 }
 
 /* ---- stream ---- */
@@ -38,7 +38,7 @@ static NetEnd *stream_open(const char *id, const Options *opts, GError **error)
     if (config.server && config.reconnect_ns)
         return net_fail_value(opts, seconds ? "reconnect" : "reconnect-ms",
                               "a server waits for its peer anyway", error);
-    bool done = is_fd(opts, "addr.type") ? take_fd(opts, "addr.str", &config.fd, error)
+    bool done = is_fd(opts, "addr.type") ? take_fd(opts, "addr.str", SOCK_STREAM, &config.fd, error)
                                          : net_address_options(opts, "addr", config.server,
                                                                SOCK_STREAM, &config.address, error);
     NetEnd *end = done ? net_stream_open(id, &config, error) : NULL;
@@ -81,8 +81,9 @@ static NetEnd *dgram_open(const char *id, const Options *opts, GError **error)
     bool group = false;
 
     if (is_fd(opts, "local.type"))
-        return take_fd(opts, "local.str", &config.fd, error) ? open_dgram(id, opts, &config, error)
-                                                             : NULL;
+        return take_fd(opts, "local.str", SOCK_DGRAM, &config.fd, error)
+                   ? open_dgram(id, opts, &config, error)
+                   : NULL;
     if (!net_address_options(opts, "remote", false, SOCK_DGRAM, &config.remote, error))
         return NULL;
     config.has_remote = true;
@@ -114,12 +115,10 @@ static NetEnd *open_stream_socket(const char *id, const Options *opts, const cha
 {
     NetStreamConfig config = {.fd = -1, .legacy = true, .server = !strcmp(key, "listen")};
     int type = 0;
-    socklen_t length = sizeof(type);
 
     if (!strcmp(key, "fd")) {
-        if (!net_take_fd(opts, "fd", &config.fd, error))
+        if (!net_take_fd(opts, "fd", &type, &config.fd, error))
             return NULL;
-        getsockopt(config.fd, SOL_SOCKET, SO_TYPE, &type, &length);
         if (type == SOCK_DGRAM) {
             NetDgramConfig dgram = {.fd = config.fd, .legacy = true};
             return open_dgram(id, opts, &dgram, error);

@@ -168,22 +168,10 @@ static void lose_patience(void *opaque)
 static bool send_frame(Stream *s, const struct iovec *iov, int count, size_t bytes)
 {
     uint32_t length = GUINT32_TO_BE((uint32_t)bytes);
-    struct iovec parts[64] = {{&length, sizeof(length)}};
-    g_autofree uint8_t *joined = NULL;
-    int n = 1;
+    struct iovec parts[NET_PIECES_MAX + 1] = {{&length, sizeof(length)}};
+    int n = count + 1;
 
-    if (count < (int)G_N_ELEMENTS(parts)) {
-        memcpy(parts + 1, iov, sizeof(*iov) * (size_t)count);
-        n += count;
-    } else {
-        joined = g_malloc(bytes);
-        size_t at = 0;
-        for (int i = 0; i < count; i++) {
-            memcpy(joined + at, iov[i].iov_base, iov[i].iov_len);
-            at += iov[i].iov_len;
-        }
-        parts[n++] = (struct iovec){joined, bytes};
-    }
+    memcpy(parts + 1, iov, sizeof(*iov) * (size_t)count);
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)n};
     ssize_t sent = sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0)
@@ -362,8 +350,10 @@ static bool start_listen(Stream *s, GError **error)
     net_address_describe(at, text);
     if (fd < 0)
         return fail_errno(error, errno, "socket");
-    if (at->any.ss_family == AF_UNIX && *at->local.sun_path)
-        unlink(at->local.sun_path);
+    if (!net_address_free(at, SOCK_STREAM, error)) {
+        close(fd);
+        return false;
+    }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, (struct sockaddr *)&at->any, at->length) || listen(fd, 1)) {
         int result = errno;

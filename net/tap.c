@@ -2,6 +2,9 @@
 /*
  * The back ends "tap" (a network interface of the host whose other end is the guest; Linux
  * Documentation/networking/tuntap.rst) and "bridge" (one that is put into a bridge of the host).
+ *
+ * An interface that others opened may want a header before each frame (IFF_VNET_HDR): it says that
+ * there is nothing to do, and is left out of what comes, for which the same is asked of the kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +26,9 @@
 #define UP_SCRIPT     "/etc/qemu-ifup"
 #define DOWN_SCRIPT   "/etc/qemu-ifdown"
 #define BRIDGE_HELPER "/usr/lib/qemu/qemu-bridge-helper"
+#define BRIDGE        "br0"
 
-enum { FRAMES_A_TIME = 64 };
+enum { FRAMES_A_TIME = 64, HEADER_MAX = 64 };
 
 typedef struct Tap {
     NetEnd end;
@@ -34,7 +38,8 @@ typedef struct Tap {
     bool full;         /* the interface's queue: rare */
     LoopFd *watch;     /* NULL while the NIC has no room */
     unsigned events;
-    uint8_t *in;    /* NET_FRAME_MAX bytes */
+    size_t header;  /* bytes before each frame */
+    uint8_t *in;    /* HEADER_MAX + NET_FRAME_MAX bytes */
     size_t waiting; /* bytes of the frame in it that the NIC has not taken; 0: none */
 } Tap;
 
@@ -53,8 +58,15 @@ static void watch(Tap *tap)
 
 static bool tap_receive(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
 {
+    static const uint8_t zeros[HEADER_MAX];
     Tap *tap = end->opaque;
+    struct iovec pieces[NET_PIECES_MAX + 1] = {{(void *)zeros, tap->header}};
 
+    if (tap->header) {
+        memcpy(pieces + 1, iov, sizeof(*iov) * (size_t)count);
+        iov = pieces;
+        count++;
+    }
     /* Any other error (the interface is down) loses the frame. */
     if (writev(tap->fd, iov, count) < 0 && errno == EAGAIN) {
         tap->full = true;
@@ -73,7 +85,7 @@ static void tap_event(void *opaque, int fd, unsigned revents)
         net_writable(&tap->end);
     }
     for (unsigned i = 0; i < FRAMES_A_TIME && !tap->waiting; i++) {
-        ssize_t n = read(fd, tap->in, NET_FRAME_MAX);
+        ssize_t n = read(fd, tap->in, tap->header + NET_FRAME_MAX);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             report_warn("network '%s': %s: %s", tap->end.id, tap->name, g_strerror(errno));
             loop_fd_remove(tap->watch);
@@ -82,8 +94,11 @@ static void tap_event(void *opaque, int fd, unsigned revents)
         }
         if (n <= 0)
             break;
-        if (!net_send_buf(&tap->end, tap->in, (size_t)n))
-            tap->waiting = (size_t)n;
+        if ((size_t)n <= tap->header)
+            continue;
+        size_t bytes = (size_t)n - tap->header;
+        if (!net_send_buf(&tap->end, tap->in + tap->header, bytes))
+            tap->waiting = bytes;
     }
     watch(tap);
 }
@@ -92,7 +107,7 @@ static void tap_writable(NetEnd *end)
 {
     Tap *tap = end->opaque;
 
-    if (tap->waiting && !net_send_buf(end, tap->in, tap->waiting))
+    if (tap->waiting && !net_send_buf(end, tap->in + tap->header, tap->waiting))
         return;
     tap->waiting = 0;
     watch(tap);
@@ -181,30 +196,91 @@ static int open_interface(char name[IFNAMSIZ], GError **error)
     return fd;
 }
 
-/* fd=: opened by whoever started us. */
-static int take_interface(const Options *opts, char name[IFNAMSIZ], GError **error)
+/* One that somebody else opened: its name and form.  What: how it came here, for messages. */
+static bool adopt(Tap *tap, int fd, const char *what, GError **error)
 {
     struct ifreq request = {0};
-    uint64_t number;
-    const char *text = options_get(opts, "fd");
+    int header = 0;
 
-    if (!parse_uint(text, &number) || number > INT_MAX) {
-        fail(error, "fd=%s: must be the number of an open file", text);
-        return -1;
-    }
-    int fd = (int)number;
-    if (ioctl(fd, TUNGETIFF, &request)) {
-        fail_errno(error, errno, "fd=%s: it is no tap interface", text);
-        return -1;
-    }
-    if (!(request.ifr_flags & IFF_TAP) || !(request.ifr_flags & IFF_NO_PI) ||
-        (request.ifr_flags & IFF_VNET_HDR)) {
-        fail(error, "fd=%s: must be a tap with IFF_NO_PI and without IFF_VNET_HDR", text);
-        return -1;
+    if (ioctl(fd, TUNGETIFF, &request))
+        return fail_errno(error, errno, "%s: it is no tap interface", what);
+    if (!(request.ifr_flags & IFF_TAP) || !(request.ifr_flags & IFF_NO_PI))
+        return fail(error, "%s: must be a tap with IFF_NO_PI", what);
+    if (request.ifr_flags & IFF_VNET_HDR) {
+        if (ioctl(fd, TUNGETVNETHDRSZ, &header) || header < 0 || header > HEADER_MAX ||
+            ioctl(fd, TUNSETOFFLOAD, 0))
+            return fail(error, "%s: a tap whose header of IFF_VNET_HDR cannot be had", what);
+        tap->header = (size_t)header;
     }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    g_strlcpy(name, request.ifr_name, IFNAMSIZ);
+    g_strlcpy(tap->name, request.ifr_name, sizeof(tap->name));
+    tap->fd = fd;
+    return true;
+}
+
+/* fd=: opened by whoever started us. */
+static bool take_interface(Tap *tap, const char *text, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("fd=%s", text);
+    uint64_t number;
+
+    if (!parse_uint(text, &number) || number > INT_MAX)
+        return fail(error, "%s: must be the number of an open file", what);
+    return adopt(tap, (int)number, what, error);
+}
+
+/* ---- Helpers: programs with the right to make an interface in a bridge ---- */
+
+/* The helper sends us the interface. */
+static int receive_fd(int s)
+{
+    char byte, control[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = {&byte, 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    int fd = -1;
+
+    if (recvmsg(s, &message, MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
     return fd;
+}
+
+static void keep_fd(void *data)
+{
+    fcntl(GPOINTER_TO_INT(data), F_SETFD, 0);
+}
+
+static bool ask_helper(Tap *tap, const char *helper, const char *bridge, GError **error)
+{
+    int pair[2], status = 0, fd = -1;
+    GPid pid;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+        return fail_errno(error, errno, "socketpair");
+    g_autofree char *fd_arg = g_strdup_printf("--fd=%d", pair[1]);
+    g_autofree char *br_arg = g_strdup_printf("--br=%s", bridge);
+    const char *const argv[] = {helper, fd_arg, br_arg, NULL};
+    bool done = false;
+    if (g_spawn_async(NULL, (char **)argv, NULL,
+                      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_LEAVE_DESCRIPTORS_OPEN, keep_fd,
+                      GINT_TO_POINTER(pair[1]), &pid, error)) {
+        close(pair[1]);
+        fd = receive_fd(pair[0]);
+        waitpid(pid, &status, 0);
+        if (fd < 0)
+            fail(error, "%s gave no interface on '%s'", helper, bridge);
+        else if (!(done = adopt(tap, fd, helper, error)))
+            close(fd);
+    } else {
+        close(pair[1]);
+    }
+    close(pair[0]);
+    return done;
 }
 
 static Tap *new_tap(const NetEndOps *ops, const char *id, GError **error)
@@ -216,7 +292,7 @@ static Tap *new_tap(const NetEndOps *ops, const char *id, GError **error)
         g_free(tap);
         return NULL;
     }
-    tap->in = g_malloc(NET_FRAME_MAX);
+    tap->in = g_malloc(HEADER_MAX + NET_FRAME_MAX);
     return tap;
 }
 
@@ -272,12 +348,14 @@ static bool set_send_buffer(const Tap *tap, const Options *opts, GError **error)
 
 static bool start_tap(Tap *tap, const Options *opts, GError **error)
 {
-    const char *name = options_get(opts, "ifname");
+    const char *name = options_get(opts, "ifname"), *bridge = options_get(opts, "br");
 
-    if (options_has(opts, "fd")) {
-        tap->fd = take_interface(opts, tap->name, error);
-        return tap->fd >= 0 && set_send_buffer(tap, opts, error);
-    }
+    if (options_has(opts, "fd"))
+        return take_interface(tap, options_get(opts, "fd"), error) &&
+               set_send_buffer(tap, opts, error);
+    if (options_has(opts, "helper"))
+        return ask_helper(tap, options_get(opts, "helper"), bridge ? bridge : BRIDGE, error) &&
+               set_send_buffer(tap, opts, error);
     g_strlcpy(tap->name, name ? name : "", sizeof(tap->name));
     tap->fd = open_interface(tap->name, error);
     if (tap->fd < 0 || !set_send_buffer(tap, opts, error))
@@ -292,26 +370,36 @@ static bool start_tap(Tap *tap, const Options *opts, GError **error)
 static NetEnd *tap_open(const char *id, const Options *opts, GError **error)
 {
     static const char *const makes[] = {"ifname", "script", "downscript"};
+    static const char *const gets[] = {"fd", "helper"};
     const char *name = options_get(opts, "ifname");
 
     if (!refuse(opts, error))
         return NULL;
     if (name && (!*name || strlen(name) >= IFNAMSIZ))
         return net_fail_value(opts, "ifname", "must have 1 to 15 bytes", error);
-    for (unsigned i = 0; options_has(opts, "fd") && i < G_N_ELEMENTS(makes); i++)
-        if (options_has(opts, makes[i]))
-            return net_fail_value(opts, makes[i],
-                                  "goes with an interface made here, not with fd=", error);
+    if (options_has(opts, "fd") && options_has(opts, "helper"))
+        return net_fail_value(opts, "helper", "one of fd and helper", error);
+    if (options_has(opts, "br") && !options_has(opts, "helper"))
+        return net_fail_value(opts, "br", "goes with helper=; the network type bridge needs none",
+                              error);
+    for (unsigned i = 0; i < G_N_ELEMENTS(gets) * G_N_ELEMENTS(makes); i++)
+        if (options_has(opts, gets[i % 2]) && options_has(opts, makes[i / 2]))
+            return net_fail_value(opts, makes[i / 2],
+                                  i % 2 ? "goes with an interface made here, not with helper="
+                                        : "goes with an interface made here, not with fd=",
+                                  error);
     Tap *tap = new_tap(&tap_ops, id, error);
     return tap ? finish(tap, opts, start_tap(tap, opts, error), error) : NULL;
 }
 
-static const char *const tap_keys[] = {"ifname",     "fd",       "fds",    "script",
-                                       "downscript", "sndbuf",   "vhost",  "vhostforce",
-                                       "vhostfds",   "vnet_hdr", "queues", NULL};
+static const char *const tap_keys[] = {"ifname",   "fd",       "fds",    "script", "downscript",
+                                       "helper",   "br",       "sndbuf", "vhost",  "vhostforce",
+                                       "vhostfds", "vnet_hdr", "queues", NULL};
 
 const NetType net_type_tap = {
-    "tap", "[,ifname=NAME][,script=FILE|no][,downscript=FILE|no][,sndbuf=BYTES] or ,fd=FD",
+    "tap",
+    "[,ifname=NAME][,script=FILE|no][,downscript=FILE|no][,sndbuf=BYTES] or ,fd=FD"
+    " or ,helper=FILE[,br=BRIDGE]",
     tap_keys, tap_open};
 
 /* ---- bridge ---- */
@@ -339,66 +427,13 @@ static bool join_bridge(Tap *tap, const char *bridge, GError **error)
     return !result || fail_errno(error, number, "%s", what);
 }
 
-/* The helper sends us the interface. */
-static int receive_fd(int s)
-{
-    char byte, control[CMSG_SPACE(sizeof(int))];
-    struct iovec iov = {&byte, 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    int fd = -1;
-
-    if (recvmsg(s, &message, MSG_CMSG_CLOEXEC) <= 0)
-        return -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
-}
-
-static void keep_fd(void *data)
-{
-    fcntl(GPOINTER_TO_INT(data), F_SETFD, 0);
-}
-
-static int ask_helper(const char *helper, const char *bridge, GError **error)
-{
-    int pair[2], status = 0, fd = -1;
-    GPid pid;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
-        fail_errno(error, errno, "socketpair");
-        return -1;
-    }
-    g_autofree char *fd_arg = g_strdup_printf("--fd=%d", pair[1]);
-    g_autofree char *br_arg = g_strdup_printf("--br=%s", bridge);
-    const char *const argv[] = {helper, fd_arg, br_arg, NULL};
-    if (g_spawn_async(NULL, (char **)argv, NULL,
-                      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_LEAVE_DESCRIPTORS_OPEN, keep_fd,
-                      GINT_TO_POINTER(pair[1]), &pid, error)) {
-        close(pair[1]);
-        fd = receive_fd(pair[0]);
-        waitpid(pid, &status, 0);
-        if (fd < 0)
-            fail(error, "%s gave no interface on '%s'", helper, bridge);
-        else
-            fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    } else {
-        close(pair[1]);
-    }
-    close(pair[0]);
-    return fd;
-}
-
 static bool start_bridge(Tap *tap, const Options *opts, GError **error)
 {
     const char *bridge = options_get(opts, "br"), *helper = options_get(opts, "helper");
     g_autoptr(GError) direct = NULL;
 
     if (!bridge)
-        bridge = "br0";
+        bridge = BRIDGE;
     if (!helper) {
         if (!if_nametoindex(bridge))
             return fail(error, "there is no bridge '%s'", bridge);
@@ -413,9 +448,8 @@ static bool start_bridge(Tap *tap, const Options *opts, GError **error)
             close(tap->fd);
         helper = BRIDGE_HELPER;
     }
-    tap->fd = ask_helper(helper, bridge, error);
-    g_strlcpy(tap->name, bridge, sizeof(tap->name));
-    return tap->fd >= 0;
+    tap->fd = -1;
+    return ask_helper(tap, helper, bridge, error);
 }
 
 static NetEnd *bridge_open(const char *id, const Options *opts, GError **error)

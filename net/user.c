@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "user_private.h"
+#include "util/bytes.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -58,6 +59,12 @@ static void user_writable(NetEnd *end)
 static void slirp_guest_error(const char *msg, void *opaque)
 {
     guest_error("user network: %s", msg);
+}
+
+/* What it logs by GLib is what guests do, too: not for the terminal, and never fatal. */
+static void slirp_log(const char *domain, GLogLevelFlags level, const char *message, void *opaque)
+{
+    guest_error("user network: %s", message);
 }
 
 static int64_t slirp_clock(void *opaque)
@@ -188,6 +195,8 @@ bool user_start(User *user, GError **error)
 {
     if (user->slirp)
         return true;
+    g_log_set_handler("Slirp", G_LOG_LEVEL_MASK | G_LOG_FLAG_FATAL | G_LOG_FLAG_RECURSION,
+                      slirp_log, NULL);
     user->slirp = slirp_new(&user->config, &callbacks, user);
     if (!user->slirp)
         return fail(error, "libslirp %s does not start", slirp_version_string());
@@ -200,6 +209,16 @@ bool user_start(User *user, GError **error)
 static void enter_again(void *opaque)
 {
     net_writable(&((User *)opaque)->end);
+}
+
+/* Whether the frame may tell slirp who has an address: ARP, or ICMPv6. */
+static bool names_neighbour(const uint8_t *frame, size_t bytes)
+{
+    enum { TYPE_ARP = 0x0806, TYPE_IP6 = 0x86dd, NEXT_HEADER_AT = 14 + 6 };
+    if (bytes <= NEXT_HEADER_AT)
+        return false;
+    unsigned type = ld16_be(frame + 12);
+    return type == TYPE_ARP || (type == TYPE_IP6 && frame[NEXT_HEADER_AT] == IPPROTO_ICMPV6);
 }
 
 static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
@@ -223,8 +242,20 @@ static bool user_receive(NetEnd *end, const struct iovec *iov, int count, size_t
         }
         frame = whole;
     }
+    if (G_UNLIKELY(user->full_forwards)) {
+        FrameFate fate = user_judge_frame(user, frame, bytes);
+        end->dropped += fate == FRAME_IS_LOST;
+        if (fate != FRAME_PASSES)
+            return fate == FRAME_IS_LOST;
+    }
+    if (G_UNLIKELY(user_is_fragment(frame, bytes)) &&
+        !(frame = user_reassemble(user, frame, &bytes)))
+        return true;
     user->inside = true;
     slirp_input(user->slirp, frame, (int)bytes);
+    /* What waits for a neighbour it sends only when it is polled, and the next time may be long. */
+    if (G_UNLIKELY(names_neighbour(frame, bytes)))
+        slirp_pollfds_poll(user->slirp, 1, NULL, NULL);
     user->inside = false;
     loop_poller_changed(user->poller);
     return true;
@@ -254,6 +285,7 @@ static void user_close(NetEnd *end)
     if (user->slirp)
         slirp_cleanup(user->slirp);
     bh_free(user->again);
+    g_free(user->fragments);
     g_queue_clear_full(&user->queue, (GDestroyNotify)g_bytes_unref);
     user_config_clear(user);
     g_free(user);

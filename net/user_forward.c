@@ -1,12 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ports of the host that lead into the guest, and addresses of the guest's network that lead to a
- * command or a byte stream. */
+/*
+ * Ports of the host that lead into the guest, and addresses of the guest's network that lead to a
+ * command or a byte stream.
+ *
+ * slirp acknowledges what it hands to a stream, whatever the stream takes of it; so the rest waits
+ * here.  When that is much, frames with more of it are held up before slirp sees them, as on a slow
+ * cable; and after a tenth of a second without progress they are dropped, so that a dead stream
+ * does not stop the guest's other connections.  Nobody acknowledged them: TCP sends them again.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "user_private.h"
+#include "util/bytes.h"
 #include "util/error.h"
+#include "util/timer.h"
+
+/* A stream's queue above which it is full; connections have windows of 64 KiB. */
+enum { STREAM_QUEUE_MAX = 256 << 10 };
+#define PATIENCE (100 * NS_PER_MS)
 
 typedef union Address {
     struct sockaddr any;
@@ -26,6 +39,10 @@ typedef struct GuestForward {
     uint16_t port;
     void *stream; /* NULL: a command */
     size_t offered;
+    GByteArray *queue; /* acknowledged bytes that the stream had no room for */
+    bool full;
+    Timer patience; /* runs while a frame waits; once it is over, frames are dropped */
+    bool dropping;
 } GuestForward;
 
 static const NetStreamOps *stream_ops;
@@ -319,10 +336,86 @@ void net_user_describe(NetEnd *end, GString *out)
 
 /* ---- Forwards from the guest ---- */
 
+static void update_full(GuestForward *forward)
+{
+    bool full = forward->queue->len >= STREAM_QUEUE_MAX;
+    if (full == forward->full)
+        return;
+    forward->full = full;
+    forward->user->full_forwards += full ? 1u : -1u;
+}
+
+/* A frame that waits may go on, or be dropped. */
+static void let_go(GuestForward *forward)
+{
+    timer_cancel(&forward->patience);
+    net_writable(&forward->user->end);
+}
+
+static void lose_patience(void *opaque)
+{
+    GuestForward *forward = opaque;
+    forward->dropping = true;
+    let_go(forward);
+}
+
 static ssize_t stream_write(const void *buf, size_t length, void *opaque)
 {
     GuestForward *forward = opaque;
-    return (ssize_t)stream_ops->write(forward->stream, buf, length);
+    size_t taken = forward->queue->len ? 0 : stream_ops->write(forward->stream, buf, length);
+    g_byte_array_append(forward->queue, (const uint8_t *)buf + taken, (guint)(length - taken));
+    update_full(forward);
+    return (ssize_t)length;
+}
+
+static void stream_writable(void *opaque)
+{
+    GuestForward *forward = opaque;
+    GByteArray *queue = forward->queue;
+    size_t taken = queue->len ? stream_ops->write(forward->stream, queue->data, queue->len) : 0;
+
+    if (!taken)
+        return;
+    g_byte_array_remove_range(queue, 0, (guint)taken);
+    forward->dropping = false;
+    update_full(forward);
+    if (!forward->full)
+        let_go(forward);
+    else if (timer_armed(&forward->patience))
+        timer_arm(&forward->patience, clock_now(VM_CLOCK_HOST) + PATIENCE);
+}
+
+/* Whether the frame carries bytes of TCP to there, or may: a fragment does not say. */
+static bool carries_data(const GuestForward *forward, const uint8_t *frame, size_t bytes)
+{
+    enum { IP = 14, IP_TYPE = 0x0800, IP_HEADER = 20, TCP_HEADER = 20 };
+    const uint8_t *ip = frame + IP;
+
+    if (bytes < IP + IP_HEADER || ld16_be(frame + 12) != IP_TYPE ||
+        memcmp(ip + 16, &forward->addr, sizeof(forward->addr)))
+        return false;
+    size_t header = (ip[0] & 15) * 4u, total = ld16_be(ip + 2);
+    if (ld16_be(ip + 6) & 0x3fff)
+        return true;
+    if (ip[9] != IPPROTO_TCP || bytes < IP + header + TCP_HEADER)
+        return false;
+    const uint8_t *tcp = ip + header;
+    return ld16_be(tcp + 2) == forward->port && total > header + (tcp[12] >> 4) * 4u;
+}
+
+FrameFate user_judge_frame(User *user, const uint8_t *frame, size_t bytes)
+{
+    for (unsigned i = 0; i < user->guest_forwards->len; i++) {
+        GuestForward *forward = g_ptr_array_index(user->guest_forwards, i);
+        if (!forward->full || !carries_data(forward, frame, bytes))
+            continue;
+        if (forward->dropping)
+            return FRAME_IS_LOST;
+        if (!timer_armed(&forward->patience))
+            timer_arm(&forward->patience, clock_now(VM_CLOCK_HOST) + PATIENCE);
+        return FRAME_WAITS;
+    }
+    return FRAME_PASSES;
 }
 
 static size_t stream_room(void *opaque)
@@ -358,6 +451,8 @@ void user_poke_guest_forwards(User *user)
     }
 }
 
+static const NetStreamHandlers stream_handlers = {stream_room, stream_receive, stream_writable};
+
 static bool open_stream(GuestForward *forward, const char *device, GError **error)
 {
     User *user = forward->user;
@@ -366,11 +461,11 @@ static bool open_stream(GuestForward *forward, const char *device, GError **erro
 
     if (!stream_ops)
         return fail(error, "'%s': only cmd: works here", device);
-    forward->stream = stream_ops->open(device, id, stream_room, stream_receive, forward, error);
+    forward->stream = stream_ops->open(device, id, &stream_handlers, forward, error);
     if (!forward->stream)
         return false;
     if (slirp_add_guestfwd(user->slirp, stream_write, forward, &forward->addr, forward->port) < 0) {
-        stream_ops->close(forward->stream);
+        g_clear_pointer(&forward->stream, stream_ops->close);
         return fail(error, "the address is the host's, the name server's or outside of net=");
     }
     return true;
@@ -387,6 +482,16 @@ static bool open_target(GuestForward *forward, const char *target, GError **erro
     if (slirp_add_exec(forward->user->slirp, target + 4, &forward->addr, forward->port) < 0)
         return fail(error, "the address is the host's, the name server's or outside of net=");
     return true;
+}
+
+static void free_guest_forward(void *data)
+{
+    GuestForward *forward = data;
+    if (forward->stream)
+        stream_ops->close(forward->stream);
+    timer_cancel(&forward->patience);
+    g_byte_array_free(forward->queue, TRUE);
+    g_free(forward);
 }
 
 /* [tcp]:ADDRESS:PORT-DEVICE */
@@ -411,20 +516,14 @@ static bool add_guest_forward(User *user, const char *rule, GError **error)
     forward.addr = server.v4.sin_addr;
     GuestForward *kept = g_new(GuestForward, 1);
     *kept = forward;
+    kept->queue = g_byte_array_new();
+    timer_init(&kept->patience, loop_main(), VM_CLOCK_HOST, lose_patience, kept);
     if (!open_target(kept, p, error)) {
-        g_free(kept);
+        free_guest_forward(kept);
         return false;
     }
     g_ptr_array_add(user->guest_forwards, kept);
     return true;
-}
-
-static void free_guest_forward(void *data)
-{
-    GuestForward *forward = data;
-    if (forward->stream)
-        stream_ops->close(forward->stream);
-    g_free(forward);
 }
 
 bool user_add_forwards(User *user, const Options *opts, GError **error)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Boots a disk of scripts/make-debian-disk without a screen: waits for the login, takes a screenshot, logs
-in on the serial port and powers off.
+in on the serial port and, with -p PORT:22, by ssh, and powers off.
 """
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,6 +50,7 @@ class Demo:
             except TimeoutError:
                 pass
         self.text = self.text[found.end():]
+        return found
 
     def type(self, line):
         self.console.sendall(line.encode() + b"\n")
@@ -59,6 +61,36 @@ class Demo:
             seen = b""
             while seen.count(b"(qemu) ") + seen.count(b"(vmrun) ") < 2:
                 seen += monitor.recv(4096)
+
+    def ssh(self, port):
+        """Says what the guest's ssh server says; logs in where there is a client."""
+        with socket.create_connection(("127.0.0.1", port), self.end - time.monotonic()) as sock:
+            banner = sock.makefile().readline().strip()
+        if not banner.startswith("SSH-2.0-"):
+            self.fail(f"no ssh server at port {port}: {banner!r}")
+        print(f"the guest's ssh server at port {port}: {banner}")
+        if not shutil.which("ssh"):
+            return
+        password = os.path.join(os.path.dirname(self.console_path), "password")
+        with open(password, "w") as file:
+            file.write("#!/bin/sh\necho debian\n")
+        os.chmod(password, 0o700)
+        done = subprocess.run(["ssh", "-p", str(port), "-F", "none", "-o", "StrictHostKeyChecking=no", "-o",
+                               "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o",
+                               "PreferredAuthentications=password", "debian@localhost", "uname -sr"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              env=dict(os.environ, SSH_ASKPASS=password, SSH_ASKPASS_REQUIRE="force"))
+        if done.returncode:
+            self.fail(f"no login by ssh: {done.stderr.strip()}")
+        print(f"by ssh, the guest says that it is {done.stdout.strip()}")
+
+
+def forwarded_port(options):
+    """The host's port of an option -p [ADDR:]PORT:22, or None."""
+    for word, value in zip(options, options[1:]):
+        if word == "-p" and (found := re.fullmatch(r"(?:.*:)?(\d+):22", value)):
+            return int(found[1])
+    return None
 
 
 def main():
@@ -73,6 +105,11 @@ def main():
         demo.type("debian")
         demo.expect(r"\$ ")
         demo.screendump(picture)
+        if port := forwarded_port(options):
+            demo.type("until ip -4 -br addr show scope global | grep .; do sleep 1; done; echo it has one")
+            address = demo.expect(r"(\d+\.\d+\.\d+\.\d+)/\d+[^$]*it has one")[1]
+            print(f"the guest's address by DHCP: {address}")
+            demo.ssh(port)
         demo.type("sudo poweroff")
         demo.console.settimeout(None)
         try:

@@ -173,13 +173,13 @@ static bool open_new(Rebase *r, GError **error)
     r->new = img_open(&how, path, error);
     if (!r->new)
         return fail_prefix(error, "Could not open new backing file '%s'", r->backing);
-    if (!r->backing_format)
-        r->backing_format = r->new->fmt->name;
     return true;
 }
 
 static bool rebase(Rebase *r, GError **error)
 {
+    if (*r->backing && !r->backing_format)
+        return fail_backing_format(r->backing, error);
     if (!r->unsafe) {
         r->old = r->node->backing;
         if (!open_new(r, error) || !copy_differences(r, error))

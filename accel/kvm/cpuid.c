@@ -85,9 +85,10 @@ bool kvm_cpuid_init(KvmVm *vm, const EngineConfig *config, GError **error)
         return false;
     if (refused->len)
         report_warn("-cpu: KVM has no %s on this host: left out", refused->str);
-    const CpuidEntry *one =
-        cpuid_find((const CpuidEntry *)(const void *)vm->cpuid->data, vm->cpuid->len, 1, 0);
+    const CpuidEntry *entries = (const CpuidEntry *)(const void *)vm->cpuid->data;
+    const CpuidEntry *one = cpuid_find(entries, vm->cpuid->len, 1, 0);
     vm->signature = one->reg[CPUID_EAX];
+    vm->machine->hooks.has_long_mode = cpuid_has(entries, vm->cpuid->len, "lm");
     return true;
 }
 

@@ -79,7 +79,7 @@ RunResult kvm_give_up(KvmCpu *k, const char *why)
         return RUN_FAILED;
     }
     describe_code(k->vm, state, code);
-    cpu_state_describe(state, k->cpu->index, registers);
+    cpu_state_describe(state, k->cpu->index, true, true, registers);
     report_error("kvm: CPU %u stopped at %04x:%" PRIx64 ": %s (code: %s)\n%s", k->cpu->index,
                  state->seg[SEG_CS].selector, state->rip, why, code->str, registers->str);
     return RUN_FAILED;

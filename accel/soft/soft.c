@@ -7,7 +7,6 @@
  * APIC belongs to the main loop: acknowledging an interrupt takes the main lock, testing for one
  * does not.
  */
-#include <stdlib.h>
 #include <x86intrin.h>
 
 #include "accel/engine.h"
@@ -23,18 +22,22 @@
 typedef struct Soft {
     GArray *cpuid; /* of CpuidEntry, for APIC id 0 */
     uint64_t tsc_hz;
-    uint64_t tsc_start;  /* host's TSC when the guest's were last 0: all CPUs' the same */
-    uint64_t tsc_paused; /* host's TSC at the pause under way */
+    bool one_insn; /* a block has one instruction */
+    /* The host's TSC less all pauses.  It stands while the machine is paused, and so do the
+     * guest's: what is pulled then may be pushed at any time later.  Changed with all CPUs
+     * stopped. */
+    uint64_t ticks_lost;
+    uint64_t ticks_paused; /* where it stands */
+    bool paused;
+    uint64_t reset_ticks; /* when the guest's TSCs were last 0: all CPUs' the same */
 } Soft;
 
 typedef struct SoftCpu {
     Cpu *cpu;
-    uint64_t tsc_offset; /* guest's = host's + offset */
-    /* A debugger's. */
-    GArray *breaks; /* of uint64_t: linear addresses, sorted */
-    bool single_step;
-    bool halted; /* the last step did not end */
-    bool watches;
+    uint64_t tsc_offset; /* guest's TSC = ticks() + offset */
+    bool halted;         /* by what it ran last */
+    bool debugged;       /* there is something that a debugger waits for: */
+    bool single_step;    /* or this */
 } SoftCpu;
 
 static Cpu *cpu_of(Vcpu *vcpu)
@@ -86,14 +89,31 @@ static void apic_init(Vcpu *vcpu)
     loop_leave(vcpu->machine->loop, entered);
 }
 
+static uint64_t ticks(const Soft *soft)
+{
+    return soft->paused ? soft->ticks_paused : __rdtsc() - soft->ticks_lost;
+}
+
 static uint64_t read_tsc(Vcpu *vcpu)
 {
-    return __rdtsc() + ((SoftCpu *)vcpu->engine)->tsc_offset;
+    return ticks(vcpu->machine->engine) + ((SoftCpu *)vcpu->engine)->tsc_offset;
 }
 
 static void write_tsc(Vcpu *vcpu, uint64_t value)
 {
-    ((SoftCpu *)vcpu->engine)->tsc_offset = value - __rdtsc();
+    ((SoftCpu *)vcpu->engine)->tsc_offset = value - ticks(vcpu->machine->engine);
+}
+
+/* The pins of the first processor are wired; IGNNE# is up where nothing is. */
+static bool ferr(Vcpu *vcpu, bool level)
+{
+    Machine *machine = vcpu->machine;
+    if (vcpu->index || !machine->ferr)
+        return true;
+    bool entered = loop_enter(machine->loop);
+    bool ignne = machine->ferr(machine, level);
+    loop_leave(machine->loop, entered);
+    return ignne;
 }
 
 static const CpuBus bus = {
@@ -104,6 +124,7 @@ static const CpuBus bus = {
     .apic_init = apic_init,
     .read_tsc = read_tsc,
     .write_tsc = write_tsc,
+    .ferr = ferr,
 };
 
 /* The APIC's deadline timer: when the guest's TSC shows a value, on the virtual clock. */
@@ -176,6 +197,7 @@ static bool build_cpuid(Machine *machine, const EngineConfig *config, Soft *soft
     CpuModelRequest request = {
         .text = config->cpu_model,
         .fallback = "max",
+        .hypervisor = "vmrunvmrun",
         .supported = (const CpuidEntry *)(const void *)supported->data,
         .supported_count = supported->len,
         .cores = machine->cpu_count,
@@ -186,6 +208,11 @@ static bool build_cpuid(Machine *machine, const EngineConfig *config, Soft *soft
     if (refused->len)
         report_warn("-cpu: the software processor has no %s: left out", refused->str);
     return true;
+}
+
+static bool has_feature(const Soft *soft, const char *name)
+{
+    return cpuid_has((const CpuidEntry *)(const void *)soft->cpuid->data, soft->cpuid->len, name);
 }
 
 static void soft_fini(Machine *machine)
@@ -209,12 +236,15 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
         return false;
     }
     soft->tsc_hz = measure_tsc();
-    soft->tsc_start = __rdtsc();
+    soft->one_insn = config->one_insn;
+    soft->paused = true; /* machines begin so, at 0 ticks */
     machine->engine = soft;
     machine->hooks.msi_send = lapic_deliver_msi;
+    machine->hooks.msi_waits = lapic_msi_waits;
     machine->hooks.pic_intr = pic_intr;
     machine->hooks.nmi = nmi;
     machine->hooks.has_smm = true;
+    machine->hooks.has_long_mode = has_feature(soft, "lm");
     machine->hooks.a20_changed = a20_changed;
     as_add_listener(&machine->mem, view_changed, machine);
     return true;
@@ -223,6 +253,7 @@ static bool soft_init(Machine *machine, const EngineConfig *config, GError **err
 /* The APICs are made in order, all by the first thread that comes. */
 static bool create_apics(Machine *machine, GError **error)
 {
+    const Soft *soft = machine->engine;
     for (unsigned i = 0; i < machine->cpu_count; i++) {
         Vcpu *vcpu = machine->cpus[i];
         if (!vcpu->lapic) {
@@ -230,6 +261,8 @@ static bool create_apics(Machine *machine, GError **error)
             if (!vcpu->lapic)
                 return false;
             lapic_set_tsc(vcpu->lapic, tsc_to_clock);
+            lapic_set_features(vcpu->lapic, has_feature(soft, "x2apic"),
+                               has_feature(soft, "tsc-deadline"));
         }
     }
     return true;
@@ -243,8 +276,6 @@ static bool soft_cpu_init(Vcpu *vcpu, GError **error)
     unsigned count = soft->cpuid->len;
     g_autofree CpuidEntry *leaves = g_memdup2(soft->cpuid->data, count * sizeof(CpuidEntry));
     cpuid_set_apic_id(leaves, count, vcpu->apic_id);
-    own->tsc_offset = -soft->tsc_start;
-    own->breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     loop_lock(machine->loop);
     vcpu->engine = own;
     bool ok = create_apics(machine, error);
@@ -253,6 +284,7 @@ static bool soft_cpu_init(Vcpu *vcpu, GError **error)
         return false;
     /* A power-on reset asks for the APIC. */
     Cpu *cpu = cpu_new(vcpu, &machine->mem, NULL, &machine->io, &bus, leaves, count);
+    cpu_set_one_insn(cpu, soft->one_insn);
     loop_lock(machine->loop);
     own->cpu = cpu;
     loop_unlock(machine->loop);
@@ -268,7 +300,6 @@ static void soft_cpu_fini(Vcpu *vcpu)
     vcpu->engine = NULL;
     loop_unlock(vcpu->machine->loop);
     cpu_free(own->cpu);
-    g_array_free(own->breaks, TRUE);
     g_free(own);
 }
 
@@ -278,40 +309,65 @@ static void soft_cpu_reset(Vcpu *vcpu)
     cpu_set_smm_memory(cpu_of(vcpu), vcpu->machine->smm);
     cpu_reset(cpu_of(vcpu), false);
     if (vcpu->index == 0)
-        soft->tsc_start = __rdtsc();
-    ((SoftCpu *)vcpu->engine)->tsc_offset = -soft->tsc_start;
+        soft->reset_ticks = ticks(soft);
+    ((SoftCpu *)vcpu->engine)->tsc_offset = -soft->reset_ticks;
 }
 
-/* The guest's time stands still while it is paused. */
 static void soft_pause_changed(Machine *machine, bool paused)
 {
     Soft *soft = machine->engine;
-    if (paused) {
-        soft->tsc_paused = __rdtsc();
-        return;
-    }
-    uint64_t gone = __rdtsc() - soft->tsc_paused;
-    for (unsigned i = 0; i < machine->cpu_count; i++)
-        ((SoftCpu *)machine->cpus[i]->engine)->tsc_offset -= gone;
-    soft->tsc_start += gone;
+    if (paused)
+        soft->ticks_paused = ticks(soft);
+    else
+        soft->ticks_lost = __rdtsc() - soft->ticks_paused;
+    soft->paused = paused;
 }
 
 /* ---- Running ---- */
 
-static RunResult run(Vcpu *vcpu, uint64_t budget, bool alone)
+static RunResult debug_stop(Vcpu *vcpu, DebugStop stop)
 {
+    vcpu->debug_stop = stop;
+    return RUN_DEBUG;
+}
+
+/* What a debugger waits for, if it has come. */
+static bool debugged(Vcpu *vcpu, CpuRun why)
+{
+    SoftCpu *own = vcpu->engine;
+    CpuWatch watch;
+    if (cpu_take_watch(own->cpu, &watch)) {
+        vcpu->debug_address = watch.address;
+        debug_stop(vcpu, !watch.read ? STOP_WRITE : !watch.write ? STOP_READ : STOP_ACCESS);
+        return true;
+    }
+    if (why == CPU_RUN_DEBUG)
+        debug_stop(vcpu, STOP_BREAK);
+    else if (own->single_step && why == CPU_RUN_BUDGET)
+        debug_stop(vcpu, STOP_STEP);
+    else
+        return false;
+    return true;
+}
+
+static RunResult soft_run(Vcpu *vcpu)
+{
+    SoftCpu *own = vcpu->engine;
+    bool step = own->single_step;
+    if (G_UNLIKELY(step) && machine_request_pending(vcpu->machine))
+        return RUN_AGAIN;
     /* The processor parks itself when a device asked for a reset or the end. */
     vcpu_take(vcpu, VCPU_REQ_PARK);
-    switch (cpu_run(cpu_of(vcpu), budget, alone)) {
-    case CPU_RUN_HALTED:
-        return RUN_HALTED;
-    case CPU_RUN_TRIPLE:
+    /* A step is not into the interrupt handlers, unless it is out of HLT. */
+    CpuRun why = cpu_run(own->cpu, step ? 1 : BUDGET, step && !own->halted);
+    own->halted = why == CPU_RUN_HALTED;
+    if (G_UNLIKELY(own->debugged) && debugged(vcpu, why))
+        return RUN_DEBUG;
+    if (why == CPU_RUN_TRIPLE) {
         log_printf(LOG_RESET, "CPU %u: triple fault", vcpu->index);
         machine_request_reset(vcpu->machine, RESET_TRIPLE_FAULT);
-        return RUN_AGAIN;
-    default:
-        return RUN_AGAIN;
     }
+    return why == CPU_RUN_HALTED ? RUN_HALTED : RUN_AGAIN;
 }
 
 static int compare_addresses(const void *a, const void *b)
@@ -320,69 +376,32 @@ static int compare_addresses(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static bool at_break(const SoftCpu *own)
-{
-    uint64_t pc = cpu_linear_pc(own->cpu);
-    return own->breaks->len &&
-           bsearch(&pc, own->breaks->data, own->breaks->len, sizeof(uint64_t), compare_addresses);
-}
-
-/* With a debugger: an instruction at a time. */
-static RunResult run_debugged(Vcpu *vcpu)
-{
-    SoftCpu *own = vcpu->engine;
-    RunResult result = RUN_AGAIN;
-    while (result == RUN_AGAIN && !vcpu_requested(vcpu, VCPU_REQ_CONTROL) &&
-           !machine_request_pending(vcpu->machine)) {
-        CpuWatch watch;
-        if (at_break(own) && !own->single_step) {
-            vcpu->debug_stop = STOP_BREAK;
-            return RUN_DEBUG;
-        }
-        /* A step is not into the interrupt handlers, unless it is out of HLT. */
-        result = run(vcpu, 1, own->single_step && !own->halted);
-        own->halted = result == RUN_HALTED;
-        if (own->watches && cpu_take_watch(own->cpu, &watch)) {
-            vcpu->debug_stop = !watch.read ? STOP_WRITE : !watch.write ? STOP_READ : STOP_ACCESS;
-            vcpu->debug_address = watch.address;
-            return RUN_DEBUG;
-        }
-        if (own->single_step && result == RUN_AGAIN) {
-            vcpu->debug_stop = STOP_STEP;
-            return RUN_DEBUG;
-        }
-    }
-    return result;
-}
-
-static RunResult soft_run(Vcpu *vcpu)
-{
-    const SoftCpu *own = vcpu->engine;
-    if (G_UNLIKELY(own->single_step || own->watches || own->breaks->len))
-        return run_debugged(vcpu);
-    return run(vcpu, BUDGET, false);
-}
-
 static bool soft_set_debug(Vcpu *vcpu, const DebugState *state)
 {
     SoftCpu *own = vcpu->engine;
+    g_autoptr(GArray) breaks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_autoptr(GArray) watches = g_array_new(FALSE, FALSE, sizeof(CpuWatch));
-    g_array_set_size(own->breaks, 0);
     for (unsigned i = 0; i < state->count; i++) {
         const DebugPoint *point = &state->points[i];
         CpuWatch watch = {point->address, point->length, point->kind != DEBUG_WRITE,
                           point->kind != DEBUG_READ};
         if (point->kind == DEBUG_BREAK || point->kind == DEBUG_HW_BREAK)
-            g_array_append_val(own->breaks, point->address);
+            g_array_append_val(breaks, point->address);
         else
             g_array_append_val(watches, watch);
     }
-    g_array_sort(own->breaks, compare_addresses);
-    own->single_step = state->single_step;
-    own->watches = watches->len;
+    bool fits = watches->len <= CPU_WATCHES_MAX;
+    if (!fits) {
+        g_array_set_size(breaks, 0);
+        g_array_set_size(watches, 0);
+    }
+    g_array_sort(breaks, compare_addresses);
+    own->single_step = fits && state->single_step;
+    own->debugged = fits && (state->single_step || state->count);
+    cpu_set_breaks(own->cpu, (const uint64_t *)(const void *)breaks->data, breaks->len);
     cpu_set_watches(own->cpu, (const CpuWatch *)(const void *)watches->data, watches->len,
-                    own->single_step || own->watches || own->breaks->len);
-    return true;
+                    own->single_step);
+    return fits;
 }
 
 /* ---- State ---- */

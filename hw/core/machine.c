@@ -70,6 +70,15 @@ void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *op
     g_array_append_val(machine->listeners, listener);
 }
 
+void machine_remove_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque)
+{
+    for (guint i = machine->listeners->len; i-- > 0;) {
+        StatusListener *listener = &g_array_index(machine->listeners, StatusListener, i);
+        if (listener->fn == fn && listener->opaque == opaque)
+            g_array_remove_index(machine->listeners, i);
+    }
+}
+
 static void set_status(Machine *machine, MachineStatus status)
 {
     if (machine->status == status)

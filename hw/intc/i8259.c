@@ -316,6 +316,15 @@ void i8259_connect(Device *dev, IrqLine intr)
     ((I8259 *)dev)->intr = intr;
 }
 
+PinState i8259_pin_state(Device *dev, unsigned input)
+{
+    const Pic *pic = &((const I8259 *)dev)->chip[input >> 3 & 1];
+    uint8_t bit = 1 << (input & 7);
+    if (pic->imr & bit || pic->elcr & bit)
+        return PIN_MASKED;
+    return pic->irr & bit ? PIN_WAITS : PIN_FREE;
+}
+
 void pic_describe(Device *dev, GString *out)
 {
     for (int i = 1; i >= 0; i--) {

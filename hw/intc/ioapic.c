@@ -102,6 +102,17 @@ void ioapic_eoi(Device *dev, uint8_t vector)
     }
 }
 
+PinState ioapic_pin_state(Device *dev, unsigned pin)
+{
+    const Machine *machine = dev->machine;
+    uint64_t entry = ((const Ioapic *)dev)->entry[pin];
+    if (entry & (ENTRY_MASKED | ENTRY_LEVEL) || entry_mode(entry) > MODE_LOWEST)
+        return PIN_MASKED;
+    bool waits = machine->hooks.msi_waits &&
+                 machine->hooks.msi_waits(machine, entry_address(entry), entry_data(entry));
+    return waits ? PIN_WAITS : PIN_FREE;
+}
+
 static void ioapic_machine_eoi(Machine *machine, uint8_t vector)
 {
     ioapic_eoi(machine->ioapic, vector);

@@ -2,8 +2,10 @@
 /*
  * Local APIC: register file, priorities, local vector table (Intel SDM vol. 3, chapter 11).
  *
- * It behaves as a Pentium 4's and later: version 0x14, six LVT entries, no arbitration.  The page
- * does not move with IA32_APIC_BASE, as in other emulators of this board; nothing moves it.
+ * It behaves as a Pentium 4's and later: version 0x14, six LVT entries, no arbitration.
+ *
+ * The page is where IA32_APIC_BASE has it, for each processor by itself.  Only one liberty: RAM
+ * below a page that was moved is hidden from the other processors, too; they read 0.
  */
 #include <inttypes.h>
 
@@ -303,6 +305,8 @@ static const uint32_t lvt_writable[LVT_COUNT] = {
 static void lapic_write_lvt(Lapic *s, unsigned entry, uint32_t value)
 {
     value &= lvt_writable[entry];
+    if (entry == LVT_TIMER && s->no_deadline)
+        value &= ~LVT_DEADLINE;
     if (!(s->svr & SVR_ENABLED))
         value |= LVT_MASKED;
     if (entry == LVT_TIMER) {
@@ -392,11 +396,16 @@ static Lapic *lapic_current(Machine *machine)
     return (Lapic *)cpu->lapic;
 }
 
-/* The APIC that answers an access to the page, or NULL. */
-static Lapic *lapic_for_access(Machine *machine, hwaddr offset, unsigned size)
+static hwaddr lapic_page(const Lapic *s)
 {
-    Lapic *s = lapic_current(machine);
-    if (!s || !(s->base & BASE_ENABLED) || lapic_x2(s))
+    return s->base & BASE_MASK;
+}
+
+/* The APIC that answers an access to the page of an owner, or NULL. */
+static Lapic *lapic_for_access(const Lapic *owner, hwaddr offset, unsigned size)
+{
+    Lapic *s = lapic_current(owner->dev.machine);
+    if (!s || !(s->base & BASE_ENABLED) || lapic_x2(s) || lapic_page(s) != lapic_page(owner))
         return NULL;
     if (size == 4 && !(offset & 15))
         return s;
@@ -426,6 +435,39 @@ static void lapic_page_write(void *opaque, hwaddr offset, uint64_t value, unsign
 }
 
 static const RegionOps lapic_ops = {lapic_page_read, lapic_page_write, .max_size = 4};
+
+/* Where several APICs have their page, that of the first stands for all. */
+static bool lapic_page_is_first(const Lapic *s)
+{
+    const Machine *machine = s->dev.machine;
+    for (unsigned n = 0; n < s->cpu->index; n++) {
+        const Lapic *other = machine->cpus[n] ? (const Lapic *)machine->cpus[n]->lapic : NULL;
+        if (other && lapic_page(other) == lapic_page(s))
+            return false;
+    }
+    return true;
+}
+
+static void lapic_place_pages(Machine *machine)
+{
+    region_begin();
+    for (unsigned n = 0; machine->cpus && n < machine->cpu_count; n++) {
+        Lapic *s = machine->cpus[n] ? (Lapic *)machine->cpus[n]->lapic : NULL;
+        if (!s)
+            continue;
+        region_set_addr(&s->io, lapic_page(s));
+        region_set_enabled(&s->io, lapic_page_is_first(s));
+    }
+    region_commit();
+}
+
+static void lapic_set_base(Lapic *s, uint64_t base)
+{
+    hwaddr before = lapic_page(s);
+    s->base = base;
+    if (lapic_page(s) != before)
+        lapic_place_pages(s->dev.machine);
+}
 
 /* ---- MSRs ---- */
 
@@ -492,9 +534,9 @@ static bool lapic_write_base(Lapic *s, uint64_t value)
     uint64_t from = s->base & modes, to = value & modes;
     if (value & ~(BASE_MASK | modes | BASE_BSP) || !mode_change_is_legal(from, to))
         return false;
-    if ((value & BASE_MASK) != LAPIC_BASE)
-        guest_unimp("apic: page moved to 0x%010" PRIx64, value & BASE_MASK);
-    s->base = (value & ~BASE_BSP) | (s->base & BASE_BSP);
+    if (to & BASE_X2APIC && s->no_x2apic)
+        return false;
+    lapic_set_base(s, (value & ~BASE_BSP) | (s->base & BASE_BSP));
     if (to == 0 && from != 0)
         lapic_init(&s->dev);
     lapic_update(s);
@@ -510,7 +552,7 @@ bool lapic_msr_read(Device *dev, uint32_t index, uint64_t *value)
         return true;
     case MSR_DEADLINE:
         *value = s->deadline;
-        return true;
+        return !s->no_deadline;
     }
     return index >= MSR_X2 && x2_read(s, index - MSR_X2, value);
 }
@@ -522,8 +564,9 @@ bool lapic_msr_write(Device *dev, uint32_t index, uint64_t value)
     case MSR_BASE:
         return lapic_write_base(s, value);
     case MSR_DEADLINE:
-        lapic_timer_set_deadline(s, value);
-        return true;
+        if (!s->no_deadline)
+            lapic_timer_set_deadline(s, value);
+        return !s->no_deadline;
     }
     return index >= MSR_X2 && x2_write(s, index - MSR_X2, value);
 }
@@ -597,23 +640,28 @@ void lapic_set_tsc(Device *dev, LapicTscFn *tsc_to_clock)
     ((Lapic *)dev)->tsc_to_clock = tsc_to_clock;
 }
 
+void lapic_set_features(Device *dev, bool x2apic, bool deadline)
+{
+    ((Lapic *)dev)->no_x2apic = !x2apic;
+    ((Lapic *)dev)->no_deadline = !deadline;
+}
+
 static bool lapic_realize(Device *dev, GError **error)
 {
     Lapic *s = (Lapic *)dev;
     if (!s->cpu)
         return fail(error, "apic: a local APIC belongs to a processor and comes with it");
     lapic_timer_setup(s);
-    if (s->cpu->index == 0) {
-        region_init_io(&s->io, "apic", 0x1000, &lapic_ops, dev->machine, NULL);
-        region_add_overlap(&dev->machine->mem_root, LAPIC_BASE, &s->io, 2);
-    }
+    region_init_io(&s->io, "apic", 0x1000, &lapic_ops, s, NULL);
+    region_set_enabled(&s->io, s->cpu->index == 0);
+    region_add_overlap(&dev->machine->mem_root, LAPIC_BASE, &s->io, 2);
     return true;
 }
 
 static void lapic_reset(Device *dev)
 {
     Lapic *s = (Lapic *)dev;
-    s->base = LAPIC_BASE | BASE_ENABLED | (s->cpu->index == 0 ? BASE_BSP : 0);
+    lapic_set_base(s, LAPIC_BASE | BASE_ENABLED | (s->cpu->index == 0 ? BASE_BSP : 0));
     s->id = s->cpu->apic_id & 0xff;
     /* Real ones come up masked and off, with the pins wired straight through; here the firmware
      * need not set up "virtual wire mode" first, as on other virtual machines. */
@@ -625,8 +673,7 @@ static void lapic_reset(Device *dev)
 static void lapic_unrealize(Device *dev)
 {
     Lapic *s = (Lapic *)dev;
-    if (s->cpu->index == 0)
-        region_fini(&s->io);
+    region_fini(&s->io);
     if (s->cpu->lapic == dev)
         s->cpu->lapic = NULL;
 }
@@ -639,6 +686,10 @@ static bool lapic_post_load(void *state, GError **error)
     s->count_start = CLAMP(s->count_start, -(1LL << 40), INT64_MAX / 4);
     if ((s->base & (BASE_ENABLED | BASE_X2APIC)) == BASE_X2APIC)
         return fail(error, "apic: base 0x%" PRIx64 " enables x2APIC without APIC", s->base);
+    if (s->base & BASE_X2APIC && s->no_x2apic)
+        return fail(error, "apic: base 0x%" PRIx64 " enables x2APIC, which this CPU lacks",
+                    s->base);
+    lapic_place_pages(s->dev.machine);
     lapic_update(s);
     return true;
 }
@@ -648,6 +699,8 @@ static const StateField lapic_fields[] = {
     STATE_HOST(Lapic, io),
     STATE_HOST(Lapic, cpu),
     STATE_HOST(Lapic, tsc_to_clock),
+    STATE_HOST(Lapic, no_x2apic),
+    STATE_HOST(Lapic, no_deadline),
     STATE_U_KEEP(Lapic, base), /* INIT keeps both */
     STATE_U_KEEP(Lapic, id),
     STATE_U(Lapic, tpr, 0),

@@ -50,7 +50,7 @@ static bool matches(const Lapic *s, const Message *m)
     return m->logical ? matches_logical(s, m->dest) : m->dest == lapic_id(s);
 }
 
-static Lapic *lapic_at(Machine *machine, unsigned n)
+static Lapic *lapic_at(const Machine *machine, unsigned n)
 {
     Vcpu *cpu = machine->cpus[n];
     Lapic *s = cpu ? (Lapic *)cpu->lapic : NULL;
@@ -113,15 +113,31 @@ void lapic_send(Lapic *s, uint32_t icr, uint32_t dest)
     deliver(s->dev.machine, &m);
 }
 
-void lapic_deliver_msi(Machine *machine, uint64_t address, uint32_t data)
+static Message message_of_msi(uint64_t address, uint32_t data)
 {
-    Message m = {
+    return (Message){
         .mode = data >> 8 & 7,
         .vector = data & 0xff,
         .level = data >> 15 & 1,
         .logical = address >> 2 & 1,
         .dest = address >> 12 & 0xff,
     };
+}
+
+bool lapic_msi_waits(const Machine *machine, uint64_t address, uint32_t data)
+{
+    Message m = message_of_msi(address, data);
+    for (unsigned n = 0; machine->cpus && n < machine->cpu_count; n++) {
+        const Lapic *s = lapic_at(machine, n);
+        if (s && matches(s, &m) && s->irr[m.vector / 32] >> m.vector % 32 & 1)
+            return true;
+    }
+    return false;
+}
+
+void lapic_deliver_msi(Machine *machine, uint64_t address, uint32_t data)
+{
+    Message m = message_of_msi(address, data);
     bool entered = loop_enter(machine->loop);
     deliver(machine, &m);
     loop_leave(machine->loop, entered);

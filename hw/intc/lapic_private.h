@@ -34,6 +34,7 @@ enum {
 
 /* The local vector table, in the order of its registers. */
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+#define LVT_DEADLINE   (1u << 18) /* of the timer's: bit 17 with it is reserved */
 #define LVT_REMOTE_IRR (1u << 14)
 #define LVT_LEVEL      (1u << 15)
 #define LVT_MASKED     (1u << 16)
@@ -59,11 +60,12 @@ enum { ESR_SEND_ILLEGAL = 0x20, ESR_RECEIVE_ILLEGAL = 0x40, ESR_ILLEGAL_REGISTER
 
 typedef struct Lapic {
     Device dev;
-    Region io; /* mapped by that of vCPU 0 for all */
+    Region io; /* the page */
     Vcpu *cpu;
     LapicTscFn *tsc_to_clock;
-    uint64_t base; /* IA32_APIC_BASE */
-    uint32_t id;   /* as xAPIC */
+    bool no_x2apic, no_deadline; /* what CPUID does not promise */
+    uint64_t base;               /* IA32_APIC_BASE */
+    uint32_t id;                 /* as xAPIC */
     uint32_t tpr, ldr, dfr, svr;
     uint32_t esr, errors; /* errors: since the last write to ESR */
     uint32_t lvt[LVT_COUNT];

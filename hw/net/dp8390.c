@@ -5,6 +5,9 @@
  * The board's memory is 16 KiB of PROM space, where the address stands with each byte doubled, and
  * 32 KiB of RAM behind it, in pages of 256 bytes.  The guest reaches both by remote DMA through the
  * data port; the chip keeps received frames in a ring of pages from PSTART to PSTOP.
+ *
+ * A frame without room in the ring is refused, and the peer keeps it: the ring does not overflow
+ * (OVW), nothing is missed (CNTR2).  Both tell of what is lost for good.
  */
 #include "dp8390.h"
 
@@ -16,6 +19,7 @@
 #define MEM_SIZE   0xc000u
 #define RX_HEADER  4u    /* status, next page, length */
 #define FRAME_MAX  1518u /* with FCS, as the chip's receiver has it */
+#define RETELL     (50 * NS_PER_US)
 #define DATA_PORT  0x10
 #define RESET_PORT 0x18
 
@@ -24,6 +28,7 @@ enum { CR_SEND_PACKET = 0x18, CR_DMA_ABORT = 0x20, CR_DMA = 0x38, CR_PAGE_SHIFT 
 enum {
     ISR_PRX = 0x01,
     ISR_PTX = 0x02,
+    ISR_OVW = 0x10,
     ISR_CNT = 0x20,
     ISR_RDC = 0x40,
     ISR_RST = 0x80,
@@ -34,6 +39,7 @@ enum { TCR_LOOPBACK = 0x06 };
 enum { RSR_PRX = 1, RSR_MPA = 0x10, RSR_PHY = 0x20 };
 enum { TSR_PTX = 1 };
 enum { COUNT_MISSED = 2 };
+enum { CONFIG_LINK = 0x40, CONFIG_FULL = 0x40 }; /* of CONFIG2 and CONFIG3: link, full duplex */
 
 static void update_irq(Dp8390 *s)
 {
@@ -180,6 +186,14 @@ static void store(Dp8390 *s, const struct iovec *iov, int count, size_t bytes, b
     cause(s, ISR_PRX);
 }
 
+static void miss(Dp8390 *s)
+{
+    s->rsr |= RSR_MPA;
+    s->cntr[COUNT_MISSED] += s->cntr[COUNT_MISSED] < 0xc0;
+    if (s->cntr[COUNT_MISSED] & 0x80)
+        cause(s, ISR_CNT);
+}
+
 /* False: the ring is full, and will be told of when it is not. */
 static bool take_frame(Dp8390 *s, const struct iovec *iov, int count, size_t bytes)
 {
@@ -190,14 +204,13 @@ static bool take_frame(Dp8390 *s, const struct iovec *iov, int count, size_t byt
     if (!address_passes(s, to))
         return true;
     if (s->rcr & RCR_MON) {
-        s->rsr |= RSR_MPA;
-        s->cntr[COUNT_MISSED] += s->cntr[COUNT_MISSED] < 0xc0;
-        if (s->cntr[COUNT_MISSED] & 0x80)
-            cause(s, ISR_CNT);
+        miss(s);
         return true;
     }
     if (!ring_ok(s) || pages_of(bytes) >= (unsigned)(s->pstop - s->pstart)) {
         guest_error("ne2k: page %u of a ring from %u to %u", s->curr, s->pstart, s->pstop);
+        miss(s);
+        cause(s, ISR_OVW);
         return true;
     }
     if (pages_of(bytes) >= free_pages(s)) {
@@ -216,16 +229,26 @@ static bool receive(NetEnd *end, const struct iovec *iov, int count, size_t byte
 
 /* ---- Transmission ---- */
 
+/* The frame may lie in the ring that it goes to. */
+static void loop_frame(Dp8390 *s, unsigned at)
+{
+    g_autofree uint8_t *frame = g_memdup2(s->mem + at, s->tbcr);
+    struct iovec iov = {frame, s->tbcr};
+    if (take_frame(s, &iov, 1, s->tbcr))
+        return;
+    miss(s);
+    cause(s, ISR_OVW);
+}
+
 static void transmit(Dp8390 *s)
 {
     unsigned at = s->tpsr * PAGE;
-    if (s->tx_waits)
+    if (s->tx_waits || s->end.stopped)
         return;
     if (!s->tbcr || at < RAM_START || at + s->tbcr > MEM_SIZE) {
         guest_error("ne2k: a frame of %u bytes at 0x%x is not in the card's memory", s->tbcr, at);
     } else if (s->tcr & TCR_LOOPBACK) {
-        struct iovec iov = {s->mem + at, s->tbcr};
-        take_frame(s, &iov, 1, s->tbcr);
+        loop_frame(s, at);
     } else if (!net_send_buf(&s->end, s->mem + at, s->tbcr)) {
         s->tx_waits = true; /* TXP stays */
         return;
@@ -269,17 +292,30 @@ static void set_byte(uint16_t *reg, bool high, uint8_t value)
     *reg = high ? (uint16_t)((*reg & 0xff) | value << 8) : (uint16_t)((*reg & 0xff00) | value);
 }
 
+/* Whether there is something in the ring: BNRY stands at the next frame to be read, or a page
+ * before it. */
+static bool unread(const Dp8390 *s)
+{
+    unsigned next = s->bnry + 1u >= s->pstop ? s->pstart : s->bnry + 1u;
+    return running(s) && ring_ok(s) && s->bnry != s->curr && next != s->curr;
+}
+
 /* Drivers take some frames out of the ring, and acknowledge then.  The sender may have nothing more
- * to tell while it waits; so what is in the ring is told again, on an ISA bus by an edge of its
- * own. BNRY stands at the next frame to be read, or a page before it. */
+ * to tell while it waits; so what is in the ring is told again.  Not at once: there are drivers
+ * that acknowledge until nothing is left to be. */
 static void acknowledge(Dp8390 *s, uint8_t value)
 {
     s->isr &= (uint8_t) ~(value & ~ISR_RST);
     update_irq(s);
-    unsigned next = s->bnry + 1u >= s->pstop ? s->pstart : s->bnry + 1u;
-    if ((value & ISR_PRX) && running(s) && ring_ok(s) && s->bnry != s->curr && next != s->curr)
-        s->isr |= ISR_PRX;
-    update_irq(s);
+    if ((value & ISR_PRX) && unread(s) && !timer_armed(&s->retell))
+        timer_arm(&s->retell, clock_now(VM_CLOCK_VIRTUAL) + RETELL);
+}
+
+static void tell_again(void *opaque)
+{
+    Dp8390 *s = opaque;
+    if (unread(s))
+        cause(s, ISR_PRX);
 }
 
 /* Page 0 is what it is only when written. */
@@ -398,6 +434,29 @@ static uint8_t read_page2(const Dp8390 *s, unsigned at)
     return values[at];
 }
 
+/* Page 3 is Realtek's: configuration, writable while 9346CR says so, and an identification. */
+static uint8_t read_page3(const Dp8390 *s, unsigned at)
+{
+    const uint8_t values[16] = {
+        [1] = s->cr9346, [5] = s->config2, [6] = s->config3, [14] = 0x29, [15] = 0x80,
+    };
+    return s->rtl8029 ? values[at] : 0;
+}
+
+static void write_page3(Dp8390 *s, unsigned at, uint8_t value)
+{
+    bool open = (s->cr9346 & 0xc0) == 0xc0;
+    if (at == 1)
+        s->cr9346 = value & 0xce;
+    else if (at == 5 && open)
+        s->config2 = value;
+    else if (at == 6 && open)
+        s->config3 = value;
+    else
+        guest_error("ne2k: register %u of page 3 is not for writing%s", at,
+                    at == 5 || at == 6 ? " without 9346CR" : "");
+}
+
 static uint8_t read_register(Dp8390 *s, unsigned at)
 {
     unsigned page = s->cr >> CR_PAGE_SHIFT;
@@ -407,7 +466,7 @@ static uint8_t read_register(Dp8390 *s, unsigned at)
         return read_page0(s, at);
     if (page == 1)
         return read_page1(s, at);
-    return page == 2 ? read_page2(s, at) : 0;
+    return page == 2 ? read_page2(s, at) : read_page3(s, at);
 }
 
 static void write_register(Dp8390 *s, unsigned at, uint8_t value)
@@ -419,6 +478,8 @@ static void write_register(Dp8390 *s, unsigned at, uint8_t value)
         write_page0(s, at, value);
     else if (page == 1)
         write_page1(s, at, value);
+    else if (page == 3 && s->rtl8029)
+        write_page3(s, at, value);
     else
         guest_error("ne2k: register %u of page %u is not for writing", at, page);
 }
@@ -428,6 +489,7 @@ static void chip_reset(Dp8390 *s)
     s->cr = CR_STOP | CR_DMA_ABORT;
     s->isr = ISR_RST;
     s->imr = 0;
+    timer_cancel(&s->retell);
     update_irq(s);
     net_writable(&s->end);
 }
@@ -467,7 +529,7 @@ static const RegionOps port_ops = {port_read, port_write, 1, 4};
 static void describe_end(NetEnd *end, GString *out)
 {
     Dp8390 *s = end->opaque;
-    nic_describe("ne2k", s->mac, out);
+    nic_describe(s->rtl8029 ? "ne2k_pci" : "ne2k_isa", s->mac, out);
 }
 
 static const NetEndOps end_ops = {
@@ -477,12 +539,12 @@ static const NetEndOps end_ops = {
     .describe = describe_end,
 };
 
-/* The PROM: each byte of the address twice, as a 16-bit bus sees it, then the mark of a 16-bit
- * board. */
+/* The PROM, of the address that the guest knows: each byte of it twice, as a 16-bit bus sees it,
+ * then the mark of a 16-bit board. */
 static void make_prom(Dp8390 *s)
 {
     for (unsigned i = 0; i < 16; i++) {
-        uint8_t value = i < NET_MAC_BYTES ? s->mac[i] : i >= 14 ? 0x57 : 0;
+        uint8_t value = i < NET_MAC_BYTES ? s->address[i] : i >= 14 ? 0x57 : 0;
         s->mem[2 * i] = s->mem[2 * i + 1] = value;
     }
 }
@@ -498,7 +560,9 @@ bool dp8390_realize(Dp8390 *s, Device *dev, GError **error)
         return false;
     s->end.opaque = s;
     s->mem = g_malloc0(MEM_SIZE);
+    memcpy(s->address, s->mac, sizeof(s->address));
     s->tx_bh = bh_new(dev->machine->loop, run_bh, s);
+    timer_init(&s->retell, dev->machine->loop, VM_CLOCK_VIRTUAL, tell_again, s);
     region_init_io(&s->io, dev->cls->name, DP8390_PORTS, &port_ops, s, NULL);
     return true;
 }
@@ -509,9 +573,10 @@ void dp8390_reset(Dp8390 *s)
     chip_reset(s);
 }
 
-void dp8390_unrealize(Dp8390 *s)
+void dp8390_unrealize(Dp8390 *s, Device *dev)
 {
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
+    timer_cancel(&s->retell);
     bh_free(s->tx_bh);
     region_fini(&s->io);
     g_free(s->mem);
@@ -521,7 +586,6 @@ void dp8390_unrealize(Dp8390 *s)
 static bool post_load(void *state, GError **error)
 {
     Dp8390 *s = state;
-    make_prom(s);
     update_irq(s);
     bh_schedule(s->tx_bh);
     net_writable(&s->end);
@@ -535,6 +599,12 @@ static const StateField fields[] = {
     STATE_HOST(Dp8390, irq),
     STATE_HOST(Dp8390, io),
     STATE_HOST(Dp8390, tx_bh),
+    STATE_HOST(Dp8390, rtl8029),
+    STATE_TIMER(Dp8390, retell),
+    STATE_BYTES_KEEP(Dp8390, address),
+    STATE_U(Dp8390, cr9346, 0),
+    STATE_U(Dp8390, config2, CONFIG_LINK),
+    STATE_U(Dp8390, config3, CONFIG_FULL),
     STATE_U(Dp8390, cr, CR_STOP | CR_DMA_ABORT),
     STATE_U(Dp8390, isr, ISR_RST),
     STATE_U(Dp8390, imr, 0),
@@ -560,4 +630,4 @@ static const StateField fields[] = {
     STATE_BUFFER(Dp8390, mem, MEM_SIZE),
     STATE_END,
 };
-const StateDesc dp8390_state = {"dp8390", 1, sizeof(Dp8390), fields, .post_load = post_load};
+const StateDesc dp8390_state = {"dp8390", 2, sizeof(Dp8390), fields, .post_load = post_load};

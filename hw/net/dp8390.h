@@ -7,6 +7,7 @@
 
 #include "hw/core/irq.h"
 #include "nic.h"
+#include "util/timer.h"
 
 #define DP8390_PORTS 32 /* 16 registers, the data port, the reset port */
 
@@ -17,6 +18,11 @@ typedef struct Dp8390 {
     IrqLine irq;
     Region io;
     LoopBh *tx_bh; /* sends what a snapshot held */
+    bool rtl8029;  /* with Realtek's page of registers */
+    Timer retell;  /* of frames that stayed in the ring */
+
+    uint8_t address[NET_MAC_BYTES]; /* in the PROM: mac, or a snapshot's */
+    uint8_t cr9346, config2, config3;
 
     uint8_t cr, isr, imr, dcr, tcr, rcr, tsr, rsr;
     uint8_t pstart, pstop, bnry, curr, tpsr;
@@ -33,10 +39,11 @@ typedef struct Dp8390 {
         PROP_FIELD(S, nic.netdev, "netdev", PROP_LINK, .resolve = net_resolve,                     \
                    .help = "id of the -netdev that it is on")
 
-/* Opens the end; the ports are in s->io then, for the bus to map.  irq is set by the caller. */
+/* Opens the end; the ports are in s->io then, for the bus to map.  irq and rtl8029 are set
+ * by the caller. */
 bool dp8390_realize(Dp8390 *s, Device *dev, GError **error);
 void dp8390_reset(Dp8390 *s);
-void dp8390_unrealize(Dp8390 *s);
+void dp8390_unrealize(Dp8390 *s, Device *dev);
 extern const StateDesc dp8390_state;
 
 #endif

@@ -131,6 +131,7 @@ static void ctrl_write(E1000 *s, unsigned offset, uint32_t value)
         reset_registers(s);
     if (value & CTRL_PHY_RST)
         e1000_phy_reset(s);
+    e1000_link_update(s);
 }
 
 static uint32_t ctrl_dup_read(E1000 *s, unsigned offset)
@@ -433,6 +434,7 @@ static void cancel_timers(E1000 *s)
     timer_cancel(&s->rx_abs);
     timer_cancel(&s->tx_delay);
     timer_cancel(&s->tx_abs);
+    timer_cancel(&s->pause);
 }
 
 /* What CTRL.RST does: everything but the PHY, its link, and the EEPROM. */
@@ -443,6 +445,7 @@ static void reset_registers(E1000 *s)
         for (unsigned n = 0; n < rows[i].count; n++)
             *reg(s, rows[i].offset + 4 * n) = rows[i].reset;
     *reg(s, STATUS) |= link;
+    s->rx_held = false;
     s->context = s->tso_context = (E1000Context){0};
     cancel_timers(s);
     e1000_load_address(s);
@@ -465,7 +468,7 @@ static void e1000_reset(Device *dev)
 static void e1000_unrealize(Device *dev)
 {
     E1000 *s = (E1000 *)dev;
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
     cancel_timers(s);
     timer_cancel(&s->an_timer);
     bh_free(s->tx_bh);
@@ -493,6 +496,7 @@ static bool e1000_realize(Device *dev, GError **error)
     timer_init(&s->rx_abs, loop, VM_CLOCK_VIRTUAL, e1000_rx_timeout, s);
     timer_init(&s->tx_delay, loop, VM_CLOCK_VIRTUAL, tx_timeout, s);
     timer_init(&s->tx_abs, loop, VM_CLOCK_VIRTUAL, tx_timeout, s);
+    timer_init(&s->pause, loop, VM_CLOCK_VIRTUAL, e1000_tx_unpause, s);
     timer_init(&s->an_timer, loop, VM_CLOCK_VIRTUAL, e1000_an_done, s);
     if (!nic_open(&s->end, &end_ops, dev, s->mac, s->netdev, error)) {
         pci_device_fini(&s->pci);
@@ -544,6 +548,9 @@ static const StateField fields[] = {
     STATE_TIMER(E1000, tx_delay),
     STATE_TIMER(E1000, tx_abs),
     STATE_TIMER(E1000, an_timer),
+    STATE_TIMER(E1000, pause),
+    STATE_U(E1000, link_failed, 0),
+    STATE_U(E1000, rx_held, 0),
     STATE_STRUCT(E1000, context, &e1000_context_state),
     STATE_STRUCT(E1000, tso_context, &e1000_context_state),
     STATE_U(E1000, tx_segments, 0),
@@ -551,7 +558,7 @@ static const StateField fields[] = {
     STATE_U(E1000, tx_skip, 0),
     STATE_END,
 };
-static const StateDesc state = {"e1000", 1, sizeof(E1000), fields, .post_load = post_load};
+static const StateDesc state = {"e1000", 2, sizeof(E1000), fields, .post_load = post_load};
 
 static const Prop props[] = {
     PCI_DEVICE_PROPS(E1000),

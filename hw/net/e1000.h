@@ -36,6 +36,9 @@ typedef struct E1000 {
     Timer rx_delay, rx_abs;            /* RDTR, RADV */
     Timer tx_delay, tx_abs;            /* TIDV, TADV */
     Timer an_timer;                    /* auto-negotiation is on */
+    Timer pause;                       /* the peer wants no frames */
+    bool link_failed;                  /* since the PHY's status was read */
+    bool rx_held;                      /* the peer keeps a frame that was counted (RNBC) */
     E1000Context context, tso_context; /* for checksums, for segmentation */
     uint32_t tx_segments;              /* of the packet at TDH that went out already */
     bool tx_waits;                     /* the peer is to call writable() */
@@ -59,6 +62,9 @@ void e1000_count_size(E1000 *s, unsigned first, size_t bytes);
 /* ---- e1000_tx.c ---- */
 /* Sends what stands between TDH and TDT. */
 void e1000_tx_run(E1000 *s);
+/* Sends nothing for so many slots; 0: goes on (IEEE 802.3, annex 31B). */
+void e1000_tx_pause(E1000 *s, unsigned slots);
+void e1000_tx_unpause(void *opaque);
 /* Forgets the packet at TDH: the guest moved TDH or reset the card. */
 void e1000_tx_reset(E1000 *s);
 extern const StateDesc e1000_context_state;

@@ -20,12 +20,12 @@ static const PhyRow phy_rows[] = {
     {PHY_ID1, 0x0141, 0},
     {PHY_ID2, 0x0c20, 0},
     {PHY_ANA, 0x0de1, 0xffff},
-    {PHY_LPA, 0xcde1, 0},
-    {PHY_ANE, 0x0001, 0},
+    {PHY_LPA, 0, 0},
+    {PHY_ANE, 0, 0},
     {PHY_NPT, 0x2001, 0xffff},
     {PHY_LPN, 0, 0},
     {PHY_GCON, 0x0f00, 0xff00},
-    {PHY_GSTATUS, 0x3c00, 0},
+    {PHY_GSTATUS, 0, 0},
     {PHY_EXTSTATUS, 0x3000, 0},
     {PHY_PSCON, 0x0068, 0xffff},
     {PHY_PSSTAT, 0, 0},
@@ -52,6 +52,53 @@ bool e1000_loops_back(const E1000 *s)
     return (s->phy[PHY_CTRL] & PHY_CTRL_LOOPBACK) || (s->regs[RCTL / 4] & RCTL_LBM) == RCTL_LBM_MAC;
 }
 
+/* Speed as STATUS has it: 0 for 10, 1 for 100, 2 for 1000 Mb/s. */
+typedef struct Mode {
+    uint8_t speed;
+    bool full;
+} Mode;
+
+/* The best that the PHY offers, as the partner takes anything; or what it is set to. */
+static Mode phy_mode(const E1000 *s)
+{
+    static const struct {
+        uint8_t number;
+        uint16_t bit;
+        Mode mode;
+    } offers[] = {
+        {PHY_GCON, 0x200, {2, true}}, {PHY_GCON, 0x100, {2, false}}, {PHY_ANA, 0x100, {1, true}},
+        {PHY_ANA, 0x080, {1, false}}, {PHY_ANA, 0x040, {0, true}},
+    };
+    uint16_t ctrl = s->phy[PHY_CTRL];
+
+    if (!(ctrl & PHY_CTRL_AN_ENABLE))
+        return (Mode){ctrl & PHY_CTRL_SPEED_1000 ? 2 : !!(ctrl & PHY_CTRL_SPEED_100),
+                      ctrl & PHY_CTRL_FULL};
+    for (unsigned i = 0; i < G_N_ELEMENTS(offers); i++)
+        if (s->phy[offers[i].number] & offers[i].bit)
+            return offers[i].mode;
+    return (Mode){0, false};
+}
+
+/* Shows the mode where the guest looks for it: the MAC follows the PHY, unless it is forced. */
+static void show_mode(E1000 *s)
+{
+    uint32_t ctrl = *reg(s, CTRL), status = *reg(s, STATUS);
+    Mode phy = phy_mode(s), mac = phy;
+
+    if (ctrl & CTRL_FRCSPD)
+        mac.speed = MIN(ctrl >> 8 & 3, 2);
+    if (ctrl & CTRL_FRCDPX)
+        mac.full = ctrl & CTRL_FD;
+    status &= ~(uint32_t)(STATUS_FD | 3 << STATUS_SPEED_SHIFT | 3 << STATUS_ASDV_SHIFT);
+    *reg(s, STATUS) = status | (mac.full ? STATUS_FD : 0) |
+                      (uint32_t)mac.speed << STATUS_SPEED_SHIFT |
+                      (uint32_t)phy.speed << STATUS_ASDV_SHIFT;
+    s->phy[PHY_PSSTAT] = status & STATUS_LU ? (uint16_t)(phy.speed << PSSTAT_SPEED_SHIFT |
+                                                         (phy.full ? PSSTAT_FULL : 0) | PSSTAT_LINK)
+                                            : 0;
+}
+
 void e1000_link_update(E1000 *s)
 {
     bool off = s->phy[PHY_CTRL] & PHY_CTRL_POWER_DOWN;
@@ -59,13 +106,18 @@ void e1000_link_update(E1000 *s)
     bool was_up = *reg(s, STATUS) & STATUS_LU;
     uint16_t link = PHY_STATUS_LINK | PHY_STATUS_AN_DONE;
 
-    if (up == was_up)
-        return;
-    s->phy[PHY_STATUS] = (uint16_t)((s->phy[PHY_STATUS] & ~link) | (up ? link : 0));
-    s->phy[PHY_PSSTAT] = up ? PSSTAT_UP : 0;
-    s->phy[PHY_PINTS] |= up ? PINT_LINK | PINT_AN_DONE : PINT_LINK;
-    *reg(s, STATUS) = (*reg(s, STATUS) & ~(uint32_t)STATUS_LU) | (up ? STATUS_LU : 0);
-    e1000_cause(s, INT_LSC);
+    if (up != was_up) {
+        s->phy[PHY_STATUS] = (uint16_t)((s->phy[PHY_STATUS] & ~link) | (up ? link : 0));
+        s->phy[PHY_LPA] = up ? LPA_ALL : 0;
+        s->phy[PHY_ANE] = up ? ANE_PARTNER : 0;
+        s->phy[PHY_GSTATUS] = up ? GSTATUS_ALL : 0;
+        s->phy[PHY_PINTS] |= up ? PINT_LINK | PINT_AN_DONE : PINT_LINK;
+        s->link_failed |= !up;
+        s->rx_held = false;
+        *reg(s, STATUS) = (*reg(s, STATUS) & ~(uint32_t)STATUS_LU) | (up ? STATUS_LU : 0);
+        e1000_cause(s, INT_LSC);
+    }
+    show_mode(s);
 }
 
 static void negotiate(E1000 *s)
@@ -88,10 +140,7 @@ void e1000_phy_init(E1000 *s)
 
 void e1000_phy_reset(E1000 *s)
 {
-    uint16_t status = s->phy[PHY_STATUS], specific = s->phy[PHY_PSSTAT];
     e1000_phy_init(s);
-    s->phy[PHY_STATUS] = status;
-    s->phy[PHY_PSSTAT] = specific;
     negotiate(s);
 }
 
@@ -120,6 +169,11 @@ static uint16_t phy_read(E1000 *s, unsigned number)
         guest_unimp("e1000: PHY register %u", number);
     if (number == PHY_PINTS)
         s->phy[number] = 0;
+    /* A link that failed is told once, even if it stands again (IEEE 802.3, 22.2.4.2.13). */
+    if (number == PHY_STATUS && s->link_failed) {
+        value &= (uint16_t)~PHY_STATUS_LINK;
+        s->link_failed = false;
+    }
     return value;
 }
 

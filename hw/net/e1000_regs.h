@@ -69,6 +69,9 @@ enum {
     TSPMT = 0x3830,
     STATISTICS = 0x4000, /* CRCERRS, the first */
     MPC = 0x4010,
+    XONRXC = 0x4048,
+    XOFFRXC = 0x4050,
+    FCRUC = 0x4058,
     PRC64 = 0x405c,
     GPRC = 0x4074,
     BPRC = 0x4078,
@@ -112,6 +115,8 @@ enum {
 };
 /* Delays count in units of 1.024 us. */
 #define DELAY_UNIT 1024
+/* The time of PAUSE frames counts in slots of 512 bits at 1 Gb/s. */
+#define PAUSE_UNIT 512
 enum { RAR_COUNT = 16, MTA_COUNT = 128, VFTA_COUNT = 128, FILTER_WORDS = 512 };
 
 /* ---- Registers: bits ---- */
@@ -119,11 +124,15 @@ enum {
     CTRL_FD = 1 << 0,
     CTRL_SLU = 1 << 6,
     CTRL_SPEED_1000 = 2 << 8,
+    CTRL_FRCSPD = 1 << 11,
+    CTRL_FRCDPX = 1 << 12,
     CTRL_RST = 1 << 26,
+    CTRL_RFCE = 1 << 27,
     CTRL_VME = 1 << 30,
 };
 #define CTRL_PHY_RST 0x80000000u
-enum { STATUS_FD = 1, STATUS_LU = 2, STATUS_SPEED_1000 = 2 << 6, STATUS_ASDV_1000 = 2 << 8 };
+enum { STATUS_FD = 1, STATUS_LU = 2, STATUS_TXOFF = 0x10, STATUS_SPEED_1000 = 2 << 6 };
+enum { STATUS_SPEED_SHIFT = 6, STATUS_ASDV_SHIFT = 8, STATUS_ASDV_1000 = 2 << 8 };
 enum {
     EECD_SK = 0x01,
     EECD_CS = 0x02,
@@ -226,14 +235,19 @@ enum {
     PHY_ADDRESS = 1,
 };
 enum {
+    PHY_CTRL_SPEED_1000 = 1 << 6,
+    PHY_CTRL_FULL = 1 << 8,
     PHY_CTRL_RESTART = 1 << 9,
     PHY_CTRL_POWER_DOWN = 1 << 11,
     PHY_CTRL_AN_ENABLE = 1 << 12,
+    PHY_CTRL_SPEED_100 = 1 << 13,
     PHY_CTRL_LOOPBACK = 1 << 14,
     PHY_CTRL_RESET = 1 << 15,
 };
 enum { PHY_STATUS_LINK = 1 << 2, PHY_STATUS_AN_DONE = 1 << 5 };
+enum { PSSTAT_SPEED_SHIFT = 14, PSSTAT_FULL = 1 << 13, PSSTAT_LINK = 0xc00 };
 enum { PSSTAT_UP = 0xac00 }; /* 1000 Mb/s, full duplex, resolved, link */
+enum { ANE_PARTNER = 1, LPA_ALL = 0xcde1, GSTATUS_ALL = 0x3c00 };
 enum { PINT_LINK = 1 << 10, PINT_AN_DONE = 1 << 11 };
 
 #endif

@@ -85,12 +85,27 @@ static bool size_passes(E1000 *s, const RxFrame *frame)
     return false;
 }
 
-/* MAC control frames, PAUSE and the like, stay in the card if it is told so. */
-static bool control_passes(E1000 *s, const RxFrame *frame)
+/* ---- MAC control frames (SDM 8.5, 13.4.22) ---- */
+
+typedef enum { FRAME_PLAIN, FRAME_PAUSE, FRAME_CONTROL } FrameKind;
+
+/* They have their type and go to an address of their own, or to the station's first. */
+static FrameKind kind_of(E1000 *s, const RxFrame *frame)
 {
-    bool pause = ld16_be(frame->head + ETH_TYPE_AT) == *reg(s, FCT) &&
-                 ld32_le(frame->head) == *reg(s, FCAL) && ld16_le(frame->head + 4) == *reg(s, FCAH);
-    return !pause || !(*reg(s, RCTL) & RCTL_DPF);
+    uint32_t low = ld32_le(frame->head), high = ld16_le(frame->head + 4);
+    if (ld16_be(frame->head + ETH_TYPE_AT) != *reg(s, FCT) ||
+        ((low != *reg(s, FCAL) || high != *reg(s, FCAH)) &&
+         (low != *reg(s, RAL0) || high != (*reg(s, RAH0) & 0xffff))))
+        return FRAME_PLAIN;
+    return ld16_be(frame->head + ETH_HEADER_BYTES) == 1 ? FRAME_PAUSE : FRAME_CONTROL;
+}
+
+static void take_pause(E1000 *s, const RxFrame *frame)
+{
+    unsigned slots = ld16_be(frame->head + ETH_HEADER_BYTES + 2);
+    e1000_count(s, slots ? XOFFRXC : XONRXC);
+    if (*reg(s, CTRL) & CTRL_RFCE)
+        e1000_tx_pause(s, slots);
 }
 
 /* ---- Checksums (SDM 3.2.9, 13.4.33) ---- */
@@ -103,37 +118,73 @@ static void check_ip(const uint8_t *head, const NicHeaders *headers, RxFrame *fr
         frame->status |= RX_IPE;
 }
 
-static void check_l4(const NicHeaders *headers, const uint8_t *head, RxFrame *frame)
+/* The sum of TCP or UDP in *sum; false: it has none. */
+static bool check_l4(const NicHeaders *headers, const uint8_t *head, RxFrame *frame, uint16_t *sum)
 {
     unsigned at = headers->l4;
     if (!headers->tcp && frame->have >= at + 8u && !ld16_be(head + at + 6))
-        return; /* UDP without a checksum */
-    uint16_t sum = nic_sum_iov(frame->iov, frame->count, at, headers->l4_bytes);
+        return false; /* UDP without a checksum */
+    *sum = nic_sum_iov(frame->iov, frame->count, at, headers->l4_bytes);
     frame->status |= RX_TCPCS;
-    if (nic_sum_add(sum, nic_pseudo_sum(head, headers)) != 0xffff)
+    if (nic_sum_add(*sum, nic_pseudo_sum(head, headers)) != 0xffff)
         frame->status |= RX_TCPE;
+    return true;
+}
+
+typedef struct Sum {
+    uint16_t sum;
+    size_t bytes;
+} Sum;
+
+static void add_sum(Sum *total, uint16_t sum, size_t bytes)
+{
+    total->sum = nic_sum_add(total->sum, total->bytes & 1 ? __builtin_bswap16(sum) : sum);
+    total->bytes += bytes;
+}
+
+static void add_part(Sum *total, const RxFrame *frame, size_t from, size_t to)
+{
+    if (from < to)
+        add_sum(total, nic_sum_iov(frame->iov, frame->count, from, to - from), to - from);
+}
+
+/* "Packet checksum": of what the guest gets, from PCSS on; it is always told.  What is known of it,
+ * the sum of so many bytes at l4, is not added up again. */
+static uint16_t packet_sum(const RxFrame *frame, size_t start, size_t l4, size_t known,
+                           uint16_t l4_sum)
+{
+    size_t end = frame->bytes + frame->cut;
+    Sum total = {0};
+
+    if (frame->cut) {
+        add_part(&total, frame, start, ETH_TYPE_AT);
+        start = MAX(start, ETH_TYPE_AT) + frame->cut;
+    }
+    if (known && l4 >= start) {
+        add_part(&total, frame, start, l4);
+        add_sum(&total, l4_sum, known);
+        start = l4 + known;
+    }
+    add_part(&total, frame, start, end);
+    return total.sum;
 }
 
 static void checksums(E1000 *s, RxFrame *frame)
 {
     uint32_t rxcsum = *reg(s, RXCSUM);
-    unsigned start = rxcsum & RXCSUM_PCSS;
-    size_t bytes = frame->bytes + frame->cut;
-    NicHeaders headers;
+    size_t bytes = frame->bytes + frame->cut, known = 0;
+    NicHeaders headers = {0};
+    uint16_t sum = 0;
 
-    if (!(rxcsum & (RXCSUM_IPOFLD | RXCSUM_TUOFLD))) {
-        frame->status |= RX_IXSM;
-        if (start < bytes)
-            frame->sum = nic_sum_iov(frame->iov, frame->count, start, bytes - start);
-        return;
-    }
-    nic_find_headers(frame->head, frame->have, bytes, &headers);
+    if (rxcsum & (RXCSUM_IPOFLD | RXCSUM_TUOFLD))
+        nic_find_headers(frame->head, frame->have, bytes, &headers);
     if (headers.ip && !headers.v6 && (rxcsum & RXCSUM_IPOFLD))
         check_ip(frame->head, &headers, frame);
-    if (headers.l4 && (rxcsum & RXCSUM_TUOFLD))
-        check_l4(&headers, frame->head, frame);
+    if (headers.l4 && (rxcsum & RXCSUM_TUOFLD) && check_l4(&headers, frame->head, frame, &sum))
+        known = headers.l4_bytes;
     if (!(frame->status & (RX_IPCS | RX_TCPCS)))
         frame->status |= RX_IXSM;
+    frame->sum = packet_sum(frame, rxcsum & RXCSUM_PCSS, headers.l4, known, sum);
 }
 
 /* ---- Descriptors ---- */
@@ -223,11 +274,12 @@ static void tell_guest(E1000 *s, size_t bytes, unsigned size, unsigned before)
         e1000_cause(s, causes);
 }
 
+/* Frames that pass; PAUSE frames are not among them. */
 static void count_received(E1000 *s, const RxFrame *frame, size_t on_wire)
 {
-    e1000_count(s, TPR);
+    if (kind_of(s, frame) == FRAME_PAUSE)
+        return;
     e1000_count(s, GPRC);
-    e1000_count64(s, TORL, (uint32_t)on_wire);
     e1000_count64(s, GORCL, (uint32_t)on_wire);
     e1000_count_size(s, PRC64, on_wire);
     if (nic_is_broadcast(frame->head))
@@ -240,8 +292,14 @@ static void count_received(E1000 *s, const RxFrame *frame, size_t on_wire)
 
 static bool passes(E1000 *s, RxFrame *frame)
 {
-    return size_passes(s, frame) && address_passes(s, frame) && vlan_passes(s, frame) &&
-           control_passes(s, frame);
+    FrameKind kind = kind_of(s, frame);
+
+    if (kind == FRAME_CONTROL) {
+        e1000_count(s, FCRUC);
+        return *reg(s, RCTL) & RCTL_PMCF;
+    }
+    return !(kind == FRAME_PAUSE && (*reg(s, RCTL) & RCTL_DPF)) && address_passes(s, frame) &&
+           vlan_passes(s, frame) && size_passes(s, frame);
 }
 
 static void strip_tag(E1000 *s, RxFrame *frame)
@@ -272,10 +330,8 @@ static bool deliver(E1000 *s, RxFrame *frame)
         return true;
     }
     unsigned before = free_descs(s, size);
-    if (before < needed) {
-        e1000_count(s, RNBC);
+    if (before < needed)
         return false;
-    }
     checksums(s, frame);
     for (size_t from = 0; from < bytes; from += buffer)
         fill_desc(s, frame, size, from, MIN(buffer, bytes - from), from + buffer >= bytes);
@@ -284,24 +340,52 @@ static bool deliver(E1000 *s, RxFrame *frame)
     return true;
 }
 
+/* False: there is no room for it now. */
+static bool look_at(E1000 *s, RxFrame *frame)
+{
+    if (frame->bytes < ETH_HEADER_BYTES) {
+        e1000_count(s, RUC);
+        return true;
+    }
+    memset(frame->head, 0, ETH_HEADER_BYTES + ETH_VLAN_BYTES);
+    frame->have = nic_gather(frame->iov, frame->count, 0, frame->head, HEAD_BYTES);
+    /* What the peer had to keep was looked at when it came first. */
+    if (!s->rx_held && kind_of(s, frame) == FRAME_PAUSE)
+        take_pause(s, frame);
+    return !passes(s, frame) || deliver(s, frame);
+}
+
+/* Every frame is counted (TPR, TOR), whatever becomes of it, when that is known; one that has to
+ * wait is a lack of buffers (RNBC), once. */
 static bool take_frame(E1000 *s, const struct iovec *iov, int count, size_t bytes)
 {
     RxFrame frame = {.iov = iov, .count = count, .bytes = bytes};
 
-    if (!(*reg(s, RCTL) & RCTL_EN) || !pci_bus_master(&s->pci))
-        return true;
-    if (bytes < ETH_HEADER_BYTES) {
-        e1000_count(s, RUC);
+    if (!(*reg(s, RCTL) & RCTL_EN) || !pci_bus_master(&s->pci)) {
+        s->rx_held = false;
         return true;
     }
-    memset(frame.head, 0, ETH_HEADER_BYTES + ETH_VLAN_BYTES);
-    frame.have = nic_gather(iov, count, 0, frame.head, HEAD_BYTES);
-    return !passes(s, &frame) || deliver(s, &frame);
+    bool taken = look_at(s, &frame);
+    if (taken) {
+        e1000_count(s, TPR);
+        e1000_count64(s, TORL, (uint32_t)MAX(bytes, ETH_MIN_BYTES) + ETH_FCS_BYTES);
+    } else if (!s->rx_held) {
+        e1000_count(s, RNBC);
+    }
+    s->rx_held = !taken;
+    return taken;
 }
 
+/* The card has a frame in itself before it stores it: the guest's buffers for both may overlap. */
 void e1000_loop_frame(E1000 *s, const struct iovec *iov, int count, size_t bytes)
 {
-    take_frame(s, iov, count, bytes);
+    g_autofree uint8_t *frame = g_malloc(bytes);
+    struct iovec whole = {frame, nic_gather(iov, count, 0, frame, bytes)};
+    if (take_frame(s, &whole, 1, bytes))
+        return;
+    s->rx_held = false; /* nobody keeps it */
+    e1000_count(s, MPC);
+    e1000_cause(s, INT_RXO);
 }
 
 bool e1000_receive(NetEnd *end, const struct iovec *iov, int count, size_t bytes)

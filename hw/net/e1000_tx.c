@@ -164,13 +164,15 @@ static void count_sent(E1000 *s, const struct iovec *iov, int count, size_t byte
 /* False: the peer has no room. */
 static bool put_on_wire(E1000 *s, const struct iovec *iov, int count, size_t bytes)
 {
-    if (e1000_loops_back(s)) {
+    bool loop = e1000_loops_back(s), link = net_link_up(&s->end);
+    if (loop) {
         e1000_loop_frame(s, iov, count, bytes);
     } else if (!net_send(&s->end, iov, count)) {
         s->tx_waits = true;
         return false;
     }
-    count_sent(s, iov, count, bytes);
+    if (loop || link) /* else it never was on the wire */
+        count_sent(s, iov, count, bytes);
     return true;
 }
 
@@ -399,7 +401,8 @@ static bool run_once(E1000 *s, Go *go)
 
 static bool prepare(E1000 *s, Go *go)
 {
-    if (s->tx_busy || s->tx_waits || !(*reg(s, TCTL) & TCTL_EN))
+    if (s->tx_busy || s->tx_waits || s->end.stopped || timer_armed(&s->pause) ||
+        !(*reg(s, TCTL) & TCTL_EN))
         return false;
     *go = (Go){.base = *reg(s, TDBAL) | (hwaddr)*reg(s, TDBAH) << 32,
                .size = *reg(s, TDLEN) / DESC_BYTES,
@@ -456,6 +459,25 @@ void e1000_tx_run(E1000 *s)
     }
     if (go.causes)
         e1000_cause(s, go.causes);
+}
+
+void e1000_tx_pause(E1000 *s, unsigned slots)
+{
+    if (slots) {
+        *reg(s, STATUS) |= STATUS_TXOFF;
+        timer_arm(&s->pause, clock_now(VM_CLOCK_VIRTUAL) + (int64_t)slots * PAUSE_UNIT);
+    } else if (timer_armed(&s->pause)) {
+        timer_cancel(&s->pause);
+        *reg(s, STATUS) &= ~(uint32_t)STATUS_TXOFF;
+        bh_schedule(s->tx_bh); /* not from within a reception */
+    }
+}
+
+void e1000_tx_unpause(void *opaque)
+{
+    E1000 *s = opaque;
+    *reg(s, STATUS) &= ~(uint32_t)STATUS_TXOFF;
+    e1000_tx_run(s);
 }
 
 void e1000_tx_reset(E1000 *s)

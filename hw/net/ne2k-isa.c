@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* "ne2k_isa": Novell's NE2000 on the ISA bus. */
+/*
+ * "ne2k_isa": Novell's NE2000 on the ISA bus.
+ *
+ * Ports 0x300 and interrupt 3 are what Novell's cards were delivered with.  Of the lines that a PC
+ * has, 3 is free unless there is a second serial port; 5, 10 and 11 are the PCI links', 9 is
+ * ACPI's, and the firmware makes those sensitive to levels.
+ */
 #include "dp8390.h"
 #include "hw/core/isa.h"
 #include "hw/registry.h"
@@ -28,7 +34,7 @@ static void reset(Device *dev)
 
 static void unrealize(Device *dev)
 {
-    dp8390_unrealize(&((Ne2kIsa *)dev)->nic);
+    dp8390_unrealize(&((Ne2kIsa *)dev)->nic, dev);
 }
 
 static const StateField fields[] = {
@@ -43,7 +49,7 @@ static const StateDesc state = {"ne2k_isa", 1, sizeof(Ne2kIsa), fields};
 static const Prop props[] = {
     PROP_FIELD(Ne2kIsa, iobase, "iobase", PROP_UINT, .value = 0x300, .max = 0x10000 - DP8390_PORTS,
                .help = "first of its 32 ports"),
-    PROP_FIELD(Ne2kIsa, irq_number, "irq", PROP_UINT, .value = 9, .max = ISA_IRQS - 1,
+    PROP_FIELD(Ne2kIsa, irq_number, "irq", PROP_UINT, .value = 3, .max = ISA_IRQS - 1,
                .help = "interrupt line"),
     DP8390_PROPS(Ne2kIsa),
     PROP_END,

@@ -22,6 +22,7 @@ static bool realize(Device *dev, GError **error)
     if (!pci_device_init(&s->pci, error))
         return false;
     s->nic.irq = irq_line(set_irq, &s->pci, 0);
+    s->nic.rtl8029 = true;
     if (!dp8390_realize(&s->nic, dev, error)) {
         pci_device_fini(&s->pci);
         return false;
@@ -43,7 +44,7 @@ static void unrealize(Device *dev)
 {
     Ne2kPci *s = (Ne2kPci *)dev;
     pci_device_fini(&s->pci);
-    dp8390_unrealize(&s->nic);
+    dp8390_unrealize(&s->nic, dev);
     region_fini(&s->bar);
 }
 

@@ -7,6 +7,12 @@
 
 /* ---- The end of the cable ---- */
 
+/* A guest that stands still, or sleeps, must find its memory as it left it. */
+static void status_changed(void *opaque, Machine *machine, MachineStatus status)
+{
+    net_set_stopped(opaque, status != MACHINE_RUNNING);
+}
+
 bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MAC_BYTES],
               NetEnd *backend, GError **error)
 {
@@ -16,12 +22,23 @@ bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MA
     if (mac[0] & 1)
         return fail(error, "%s: mac: an address with an odd first byte is for a group of cards",
                     dev->cls->name);
-    if (!net_end_init(end, ops, dev->id, dev, error))
+    bool named = strcmp(dev->id, dev->cls->name);
+    g_autofree char *id = g_strconcat(dev->id, named ? "" : ".0", NULL);
+    if (!net_end_init(end, ops, id, dev, error))
         return fail_prefix(error, "%s", dev->cls->name);
-    if (!backend || net_connect(end, backend, error))
+    end->stopped = dev->machine->status != MACHINE_RUNNING;
+    if (!backend || net_connect(end, backend, error)) {
+        machine_add_status_listener(dev->machine, status_changed, end);
         return true;
+    }
     net_end_fini(end);
     return fail_prefix(error, "%s: netdev", dev->cls->name);
+}
+
+void nic_close(NetEnd *end, Device *dev)
+{
+    machine_remove_status_listener(dev->machine, status_changed, end);
+    net_end_fini(end);
 }
 
 void nic_describe(const char *model, const uint8_t mac[NET_MAC_BYTES], GString *out)
@@ -41,7 +58,8 @@ size_t nic_gather(const struct iovec *iov, int count, size_t offset, void *buf, 
             continue;
         }
         size_t part = MIN(iov[i].iov_len - offset, bytes - done);
-        memcpy((uint8_t *)buf + done, (const uint8_t *)iov[i].iov_base + offset, part);
+        /* Both may be the guest's memory, if two of its cards are on one network. */
+        memmove((uint8_t *)buf + done, (const uint8_t *)iov[i].iov_base + offset, part);
         done += part;
         offset = 0;
     }

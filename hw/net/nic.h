@@ -19,15 +19,19 @@
         PROP_FIELD(S, netdev, "netdev", PROP_LINK, .resolve = net_resolve,                         \
                    .help = "id of the -netdev that it is on")
 
-/* Makes the card's end known under the device's id and connects it to backend (NULL: to nothing).
+/* Makes the card's end known under the device's id and connects it to backend (NULL: to nothing);
+ * the first card of a model that has no id is MODEL.0, as the next are MODEL.1 and so on anyway.
  * A mac of zeros becomes one drawn from the id; one of a group is an error.  On failure nothing is
- * left to undo; else net_end_fini(end). */
+ * left to undo; else nic_close().  While the machine does not run, the end is stopped: a card sends
+ * nothing then, and its writable() comes when that is over. */
 bool nic_open(NetEnd *end, const NetEndOps *ops, Device *dev, uint8_t mac[NET_MAC_BYTES],
               NetEnd *backend, GError **error);
+void nic_close(NetEnd *end, Device *dev);
 /* The NetEndOps.describe of cards whose mac property lies at offset. */
 void nic_describe(const char *model, const uint8_t mac[NET_MAC_BYTES], GString *out);
 
-/* Copies bytes of a frame in pieces, from offset on, to buf; returns how many there were. */
+/* Copies bytes of a frame in pieces, from offset on, to buf, which may overlap them; returns how
+ * many there were. */
 size_t nic_gather(const struct iovec *iov, int count, size_t offset, void *buf, size_t bytes);
 /* Copies them straight into guest RAM at addr; false if a part of that is not RAM. */
 bool nic_scatter(PciDevice *pci, hwaddr addr, const struct iovec *iov, int count, size_t offset,

@@ -168,8 +168,10 @@ static void cr_write(Rtl8139 *s, unsigned offset, uint32_t value, uint32_t lanes
         reset_chip(s);
     if (value & CR_RE)
         s->cp_rx = 0;
-    if (value & CR_TE)
+    if (value & CR_TE) {
         s->cp_tx[0] = s->cp_tx[1] = 0;
+        s->tx_segments = 0;
+    }
     net_writable(&s->end);
     rtl8139_tx_run(s);
 }
@@ -221,8 +223,20 @@ static void tsd_write(Rtl8139 *s, unsigned offset, uint32_t value, uint32_t lane
 
 static void tx_ring_write(Rtl8139 *s, unsigned offset, uint32_t value, uint32_t lanes)
 {
-    s->cp_tx[offset >= THPDS] = 0;
-    s->tx_segments = 0;
+    bool high = offset >= THPDS;
+    s->cp_tx[high] = 0;
+    if (s->tx_ring == high)
+        s->tx_segments = 0;
+}
+
+/* CLRABT ends the state of abort.  What was aborted had a descriptor that leads nowhere: sending it
+ * again is no use, so the transmitter goes on behind it. */
+static void tcr_write(Rtl8139 *s, unsigned offset, uint32_t value, uint32_t lanes)
+{
+    if (!(value & TCR_CLRABT) || !s->tx_aborted)
+        return;
+    s->tx_aborted = false;
+    rtl8139_tx_run(s);
 }
 
 /* OWN, TABT, TUN and TOK of all four. */
@@ -273,7 +287,7 @@ static const Row rows[] = {
     {CBR, 2, 0, 0},
     {IMR, 2, 0, INT_ALL, NULL, imr_write},
     {ISR, 2, 0, 0, NULL, isr_write},
-    {TCR, 4, VERSION, 0x030f07f0},
+    {TCR, 4, VERSION, 0x030f07f0, NULL, tcr_write},
     {RCR, 4, 0, 0x0f00ffff, NULL, rx_changed},
     {TCTR, 4, 0, 0, tctr_read, tctr_write},
     {MPC, 4, 0, 0, NULL, mpc_write},
@@ -327,16 +341,22 @@ static bool is_pattern(unsigned at)
     return at >= CRC0 && at < LSBCRC0 + 8;
 }
 
+/* Asks each row once, so that what moves (TCTR) is read in one piece. */
 static uint64_t rtl_read(void *opaque, hwaddr at, unsigned size)
 {
     Rtl8139 *s = opaque;
     uint64_t value = 0;
-    for (unsigned i = 0; i < size && at + i < RTL_REGS; i++) {
-        const Row *row = row_at[at + i];
-        uint8_t byte = s->regs[at + i];
-        if (row && row->read)
-            byte = (uint8_t)(row->read(s, row->offset) >> 8 * (at + i - row->offset));
-        value |= (uint64_t)byte << 8 * i;
+    unsigned part;
+    for (unsigned i = 0; i < size && at < RTL_REGS; i += part, at += part) {
+        const Row *row = row_at[at];
+        uint64_t bits = s->regs[at];
+        part = 1;
+        if (row) {
+            bits = row->read ? row->read(s, row->offset) : ldn_le(s->regs + row->offset, row->size);
+            bits >>= 8 * (at - row->offset);
+            part = MIN(size - i, row->offset + row->size - (unsigned)at);
+        }
+        value |= (bits & size_mask(part)) << 8 * i;
     }
     return value;
 }
@@ -425,6 +445,8 @@ static void reset_chip(Rtl8139 *s)
     st16_le(s->regs + BMSR, bmsr);
     s->tx_next = s->cp_tx[0] = s->cp_tx[1] = s->cp_rx = 0;
     s->tx_segments = 0;
+    s->tx_ring = s->rx_polls = 0;
+    s->tx_aborted = s->rx_full = false;
     s->timer_base = clock_now(VM_CLOCK_VIRTUAL);
     timer_cancel(&s->timer);
     timer_cancel(&s->rx_poll);
@@ -448,7 +470,7 @@ static void rtl_reset(Device *dev)
 static void rtl_unrealize(Device *dev)
 {
     Rtl8139 *s = (Rtl8139 *)dev;
-    net_end_fini(&s->end);
+    nic_close(&s->end, dev);
     timer_cancel(&s->timer);
     timer_cancel(&s->rx_poll);
     bh_free(s->tx_bh);
@@ -494,7 +516,7 @@ static bool rtl_realize(Device *dev, GError **error)
         return false;
     }
     s->tx_bh = bh_new(loop, run_bh, s);
-    s->packet = g_malloc(NET_FRAME_MAX);
+    s->packet = g_malloc(NET_FRAME_MAX + ETH_VLAN_BYTES);
     make_eeprom(s);
     region_init_io(&s->io, "rtl8139-io", RTL_REGS, &rtl_ops, s, NULL);
     region_init_io(&s->mem, "rtl8139-mem", RTL_REGS, &rtl_ops, s, NULL);
@@ -512,6 +534,8 @@ static bool post_load(void *state, GError **error)
     s->cp_tx[0] %= CP_RING;
     s->cp_tx[1] %= CP_RING;
     s->cp_rx %= CP_RING;
+    s->tx_ring %= 2;
+    s->rx_polls = MIN(s->rx_polls, POLL_DOUBLINGS);
     s->timer_base = MIN(s->timer_base, clock_now(VM_CLOCK_VIRTUAL));
     s->tx_waits = false;
     link_update(s);
@@ -558,10 +582,14 @@ static const StateField fields[] = {
     STATE_ARRAY(Rtl8139, cp_tx, uint8_t, 0),
     STATE_U(Rtl8139, cp_rx, 0),
     STATE_U(Rtl8139, tx_segments, 0),
+    STATE_U(Rtl8139, tx_ring, 0),
+    STATE_U(Rtl8139, tx_aborted, 0),
+    STATE_U(Rtl8139, rx_full, 0),
+    STATE_U(Rtl8139, rx_polls, 0),
     STATE_HOST(Rtl8139, tx_waits), /* the peer's debt outlives a reset */
     STATE_END,
 };
-static const StateDesc state = {"rtl8139", 1, sizeof(Rtl8139), fields, .post_load = post_load};
+static const StateDesc state = {"rtl8139", 2, sizeof(Rtl8139), fields, .post_load = post_load};
 
 static const Prop props[] = {
     PCI_DEVICE_PROPS(Rtl8139),

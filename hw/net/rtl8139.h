@@ -66,7 +66,7 @@ enum {
     INT_ROK = 0x0001,
     INT_TOK = 0x0004,
     INT_TER = 0x0008,
-    INT_RXOVW = 0x0010, /* in C+ mode: no descriptor */
+    INT_RXOVW = 0x0010, /* the buffer is full; in C+ mode: no descriptor */
     INT_LINK = 0x0020,
     INT_TDU = 0x0080,
     INT_SW = 0x0100,
@@ -75,7 +75,7 @@ enum {
 };
 enum { TSD_SIZE = 0x1fff, TSD_OWN = 1 << 13, TSD_TUN = 1 << 14, TSD_TOK = 1 << 15 };
 #define TSD_TABT 0x40000000u
-enum { TCR_LOOPBACK = 3 << 17 };
+enum { TCR_CLRABT = 1, TCR_LOOPBACK = 3 << 17 };
 enum { RCR_AAP = 1, RCR_APM = 2, RCR_AM = 4, RCR_AB = 8, RCR_WRAP = 0x80, RCR_RBLEN_SHIFT = 11 };
 enum { EE_DO = 1, EE_DI = 2, EE_SK = 4, EE_CS = 8, EE_MODE = 0xc0, EE_AUTOLOAD = 0x40 };
 enum { EE_PROGRAM = 0x80, EE_UNLOCK = 0xc0 };
@@ -109,7 +109,7 @@ typedef struct Rtl8139 {
     uint8_t mac[NET_MAC_BYTES]; /* property */
     Region io, mem;
     LoopBh *tx_bh;
-    uint8_t *packet; /* NET_FRAME_MAX bytes: what is being sent */
+    uint8_t *packet; /* NET_FRAME_MAX bytes and a tag: what is being sent */
     bool tx_busy;
 
     uint8_t regs[RTL_REGS];
@@ -121,7 +121,11 @@ typedef struct Rtl8139 {
     uint8_t tx_next;    /* of the four */
     uint8_t cp_tx[2];   /* descriptors of the normal and the high ring */
     uint8_t cp_rx;
-    uint32_t tx_segments; /* of the packet there that went out already */
+    uint32_t tx_segments; /* of a packet in a ring that went out already */
+    uint8_t tx_ring;      /* ... in the normal (0) or the high (1) one */
+    bool tx_aborted;      /* nothing is sent until TCR.CLRABT */
+    bool rx_full;         /* a frame was refused, the guest told, none taken since */
+    uint8_t rx_polls;     /* that found no descriptor: each doubles the time to the next */
     bool tx_waits;        /* the peer is to call writable() */
 } Rtl8139;
 
@@ -133,6 +137,8 @@ static inline uint32_t rtl32(const Rtl8139 *s, unsigned at)
 {
     return ld32_le(s->regs + at);
 }
+
+enum { POLL_DOUBLINGS = 6 };
 
 /* rtl8139.c: sets bits of ISR. */
 void rtl8139_cause(Rtl8139 *s, uint16_t bits);

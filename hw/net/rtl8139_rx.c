@@ -3,8 +3,10 @@
  * The RTL8139C+'s reception: one buffer that is a ring of bytes, or the ring of descriptors of C+
  * mode.  A frame is copied once, from the peer's pieces into the guest's memory.
  *
- * Descriptors come back without a write to the card; while a frame waits for one, the card looks
- * each millisecond, and when the guest handles interrupts.
+ * A frame without room is refused: the peer keeps it, so it is not missed (MPC), and there is no
+ * overflow of a FIFO (FOVW); but the guest hears of its full buffer (RXOVW), once until a frame is
+ * taken.  Descriptors come back without a write to the card; while a frame waits for one, the card
+ * looks when the guest handles interrupts, and after 1, 2, 4 ... 64 ms.
  */
 #include "rtl8139.h"
 
@@ -62,12 +64,28 @@ static bool address_passes(Rtl8139 *s, const uint8_t *to, RxFrame *frame)
     return rcr & (RCR_APM | RCR_AAP);
 }
 
+static void count_missed(Rtl8139 *s)
+{
+    s->tally.missed++;
+    st32_le(s->regs + MPC, (rtl32(s, MPC) + 1) & 0xffffff);
+}
+
+static bool refuse(Rtl8139 *s)
+{
+    if (!s->rx_full)
+        rtl8139_cause(s, INT_RXOVW);
+    s->rx_full = true;
+    return false;
+}
+
 static void count_received(Rtl8139 *s, const RxFrame *frame)
 {
     s->tally.rx_ok++;
     s->tally.rx_broadcast += frame->status & RX_BAR ? 1 : 0;
     s->tally.rx_multicast += frame->status & RX_MAR ? 1 : 0;
     s->tally.rx_own += frame->status & RX_PAM ? 1 : 0;
+    s->rx_full = false;
+    s->rx_polls = 0;
 }
 
 /* Puts the frame, padded and with room for an FCS that nobody looks at, at a place. */
@@ -100,10 +118,8 @@ static bool to_buffer(Rtl8139 *s, RxFrame *frame)
     hwaddr base = rtl32(s, RBSTART);
     uint8_t header[4];
 
-    if (whole + BUFFER_SLACK >= size)
-        return true;
     if (room && whole + BUFFER_SLACK >= room)
-        return false;
+        return refuse(s);
     st16_le(header, frame->status | RX_ROK);
     st16_le(header + 2, (uint16_t)whole);
     bool ok = pci_dma_write(&s->pci, base + at, header, sizeof(header)) == MEM_OK;
@@ -158,10 +174,11 @@ static uint32_t strip_tag(Rtl8139 *s, RxFrame *frame)
 
 static bool wait_for_desc(Rtl8139 *s)
 {
-    if (!timer_armed(&s->rx_poll))
-        rtl8139_cause(s, INT_RXOVW);
-    timer_arm(&s->rx_poll, clock_now(VM_CLOCK_VIRTUAL) + POLL);
-    return false;
+    if (!timer_armed(&s->rx_poll)) {
+        timer_arm(&s->rx_poll, clock_now(VM_CLOCK_VIRTUAL) + (POLL << s->rx_polls));
+        s->rx_polls = MIN(s->rx_polls + 1, POLL_DOUBLINGS);
+    }
+    return refuse(s);
 }
 
 static bool to_ring(Rtl8139 *s, RxFrame *frame)
@@ -171,6 +188,7 @@ static bool to_ring(Rtl8139 *s, RxFrame *frame)
 
     if (pci_dma_read(&s->pci, at, desc, sizeof(desc)) != MEM_OK) {
         guest_error("rtl8139: the receive ring is not RAM");
+        count_missed(s);
         return true;
     }
     uint32_t opts1 = ld32_le(desc);
@@ -181,7 +199,7 @@ static bool to_ring(Rtl8139 *s, RxFrame *frame)
     size_t whole = MAX(frame->bytes, ETH_MIN_BYTES) + ETH_FCS_BYTES;
     if (whole > (opts1 & CP_RX_SIZE)) {
         guest_error("rtl8139: a frame of %zu bytes for a buffer of %u", whole, opts1 & CP_RX_SIZE);
-        s->tally.missed++;
+        count_missed(s);
         return true;
     }
     if (!put_frame(s, frame, ld64_le(desc + 8), 0, whole))

@@ -53,6 +53,7 @@ static bool send_legacy(Rtl8139 *s)
         st32_le(tsd, value | TSD_OWN | TSD_TABT);
         s->tally.tx_err++;
         s->tally.tx_aborted++;
+        s->tx_aborted = true;
         rtl8139_cause(s, INT_TER);
     } else {
         if (bytes && !put_on_wire(s, bytes))
@@ -70,6 +71,13 @@ static hwaddr ring_base(const Rtl8139 *s, unsigned ring)
 {
     unsigned at = ring ? THPDS : TNPDS;
     return (rtl32(s, at) & ~0xffu) | (hwaddr)rtl32(s, at + 4) << 32;
+}
+
+/* An address of 0 says that there is none. */
+static bool has_ring(const Rtl8139 *s, unsigned ring)
+{
+    unsigned at = ring ? THPDS : TNPDS;
+    return rtl32(s, at) || rtl32(s, at + 4);
 }
 
 static Desc read_desc(Rtl8139 *s, unsigned ring, unsigned n)
@@ -214,8 +222,7 @@ static TxResult send_segments(Rtl8139 *s, const Desc *first, size_t bytes, int *
 static void insert_tag(Rtl8139 *s, const Desc *desc, size_t *bytes)
 {
     uint8_t *at = s->packet + ETH_TYPE_AT;
-    if (!(desc->opts2 & CP_TAGC) || *bytes < ETH_HEADER_BYTES ||
-        *bytes + ETH_VLAN_BYTES > NET_FRAME_MAX)
+    if (!(desc->opts2 & CP_TAGC) || *bytes < ETH_HEADER_BYTES)
         return;
     memmove(at + ETH_VLAN_BYTES, at, *bytes - ETH_TYPE_AT);
     st16_be(at, 0x8100);
@@ -231,6 +238,10 @@ static bool send_from_ring(Rtl8139 *s, unsigned ring, int *budget)
     Desc first = read_desc(s, ring, s->cp_tx[ring]);
 
     TxResult result = collect(s, ring, &bytes, &descs);
+    if (result == TX_WAIT) { /* of what was there, the guest took the rest back */
+        s->tx_segments = 0;
+        return false;
+    }
     if (result == TX_DONE && bytes) {
         insert_tag(s, &first, &bytes);
         result = first.opts1 & CP_LGSEN ? send_segments(s, &first, bytes, budget)
@@ -248,10 +259,18 @@ static bool send_from_ring(Rtl8139 *s, unsigned ring, int *budget)
 static bool send_next(Rtl8139 *s, int *budget)
 {
     if (!(s->regs[CPCR] & CPCR_TE))
-        return send_legacy(s);
-    if (rtl32(s, THPDS) && !s->tx_segments && send_from_ring(s, 1, budget))
-        return true;
-    return !s->tx_waits && rtl32(s, TNPDS) && send_from_ring(s, 0, budget);
+        return !s->tx_aborted && send_legacy(s);
+    /* A packet of which segments went out is finished first, in whichever ring it is. */
+    if (s->tx_segments)
+        return send_from_ring(s, s->tx_ring, budget);
+    for (unsigned ring = 2; ring-- > 0;) {
+        s->tx_ring = (uint8_t)ring;
+        if (has_ring(s, ring) && send_from_ring(s, ring, budget))
+            return true;
+        if (s->tx_segments || s->tx_waits)
+            return false;
+    }
+    return false;
 }
 
 void rtl8139_tx_run(Rtl8139 *s)
@@ -259,7 +278,8 @@ void rtl8139_tx_run(Rtl8139 *s)
     int budget = BUDGET;
     bool sent = false;
 
-    if (s->tx_busy || s->tx_waits || !(s->regs[CR] & CR_TE) || !pci_bus_master(&s->pci))
+    if (s->tx_busy || s->tx_waits || s->end.stopped || !(s->regs[CR] & CR_TE) ||
+        !pci_bus_master(&s->pci))
         return;
     s->tx_busy = true;
     while (budget-- > 0 && send_next(s, &budget))

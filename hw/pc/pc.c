@@ -87,6 +87,15 @@ static void pic_intr(void *opaque, unsigned n, bool level)
         machine->hooks.pic_intr(machine, level);
 }
 
+/* Whether a tick of the PIT would be lost: the one before waits wherever line 0 leads. */
+static bool tick_waits(void *opaque)
+{
+    PcBoard *board = opaque;
+    PinState pic = i8259_pin_state(board->pic, 0);
+    PinState ioapic = ioapic_pin_state(board->dev.machine->ioapic, 2);
+    return pic != PIN_FREE && ioapic != PIN_FREE && (pic == PIN_WAITS || ioapic == PIN_WAITS);
+}
+
 static int pic_ack(Machine *machine)
 {
     PcBoard *board = machine->board;
@@ -237,6 +246,7 @@ static bool add_timers(PcBoard *board, GError **error)
     IsaBus *isa = isa_bus(board->dev.machine);
     Device *pit = prepare(board, &i8254_class);
     board->rtc = prepare(board, &mc146818_class);
+    i8254_connect_waits(pit, tick_waits, board);
     if (!pc_set_rtc(board->rtc, &board->config->rtc, error))
         return false;
     if (board->config->no_hpet) {

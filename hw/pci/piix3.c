@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The PIIX3 PCI-to-ISA bridge ("PIIX3", 00:01.0): the ISA bus, routing of the PCI interrupt pins to
- * ISA lines, and the reset control register.
+ * ISA lines, the reset control register, and the coprocessor's errors.
  * (Intel 82371SB PCI ISA IDE Xcelerator datasheet, 290550, chapter 2.)
  */
 #include "hw/core/isa.h"
@@ -26,6 +26,9 @@ enum { PIRQ_DISABLED = 0x80, PIRQ_IRQ = 0x0f };
 /* ISA lines that PIRQRC may name; the others are the system's own. */
 #define ROUTABLE 0xdef8u
 
+/* Coprocessor error register. */
+enum { CPER = 0xf0, COPROCESSOR_IRQ = 13 };
+
 /* Reset control register, port 0xcf9. */
 enum { RCR_HARD = 2, RCR_RESET = 4 };
 
@@ -36,6 +39,9 @@ typedef struct Piix3 {
     uint32_t pirq_pins[PIRQS][8]; /* the functions that drive each PIRQ, a bit a devfn */
     uint16_t isa_out;             /* the ISA lines that PIRQs hold high */
     uint8_t rcr;
+    Region cper;
+    IrqLine error_irq;
+    bool ferr, ignne; /* levels of the processor's FERR# and IGNNE# */
 } Piix3;
 
 /* ---- Interrupts ---- */
@@ -102,6 +108,34 @@ static void rcr_write(void *opaque, uint8_t value)
         machine_request_reset(s->pci.dev.machine, RESET_GUEST);
 }
 
+/* ---- Coprocessor errors (290550, 2.5.5.1 and 4.6) ---- */
+
+/* IRQ13 rises with FERR# and stays until the guest writes the register, which raises IGNNE# for as
+ * long as FERR# is up. */
+static bool set_ferr(Machine *machine, bool level)
+{
+    Piix3 *s = machine->coprocessor;
+    if (level && !s->ferr)
+        irq_raise(&s->error_irq);
+    s->ferr = level;
+    s->ignne &= level;
+    return s->ignne;
+}
+
+static void cper_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
+{
+    Piix3 *s = opaque;
+    irq_lower(&s->error_irq);
+    s->ignne = s->ferr;
+}
+
+static uint64_t cper_read(void *opaque, hwaddr offset, unsigned size)
+{
+    return 0xff; /* it is write-only */
+}
+
+static const RegionOps cper_ops = {cper_read, cper_write, .max_size = 1};
+
 /* ---- Life ---- */
 
 static void init_reset_config(Piix3 *s)
@@ -134,6 +168,11 @@ static bool realize(Device *dev, GError **error)
     for (unsigned irq = 0; irq < ISA_IRQS; irq++)
         if (ROUTABLE >> irq & 1)
             s->lines[irq] = isa_irq(&s->isa, irq);
+    s->error_irq = isa_irq(&s->isa, COPROCESSOR_IRQ);
+    region_init_io(&s->cper, "coprocessor-error", 1, &cper_ops, s, NULL);
+    isa_map(&s->isa, CPER, &s->cper);
+    dev->machine->coprocessor = s;
+    dev->machine->ferr = set_ferr;
     pci_bus_set_irq_route(s->pci.bus, route, s);
     pci_bus_set_reset_control(s->pci.bus, rcr_read, rcr_write, s);
     return true;
@@ -145,6 +184,11 @@ static void unrealize(Device *dev)
     if (s->pci.bus) {
         pci_bus_set_irq_route(s->pci.bus, NULL, NULL);
         pci_bus_set_reset_control(s->pci.bus, NULL, NULL, NULL);
+    }
+    if (dev->machine->coprocessor == s) {
+        dev->machine->ferr = NULL;
+        dev->machine->coprocessor = NULL;
+        region_fini(&s->cper);
     }
     pci_device_fini(&s->pci);
     if (isa_bus(dev->machine) == &s->isa)
@@ -163,6 +207,10 @@ static const StateField fields[] = {
     STATE_ARRAY(Piix3, pirq_pins, uint32_t, 0),
     STATE_U(Piix3, isa_out, 0),
     STATE_U(Piix3, rcr, 0),
+    STATE_HOST(Piix3, cper),
+    STATE_HOST(Piix3, error_irq),
+    STATE_U(Piix3, ferr, false),
+    STATE_U(Piix3, ignne, false),
     STATE_END,
 };
 static const StateDesc state = {"PIIX3", 1, sizeof(Piix3), fields};

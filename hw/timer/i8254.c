@@ -10,8 +10,10 @@
  *
  * Late ticks: with lost_tick_policy=delay (the default) no edge is forgotten.  When the host was
  * late, edges follow each other at twice their rate until the guest is level with virtual time; a
- * lag of more than a second is written off.  With "discard" missed edges are gone.  Either way two
- * edges are at least 10 us apart, so that a tiny count cannot occupy the main loop.
+ * lag of more than a second is written off.  An edge that would find the one before still waiting
+ * at an interrupt controller, since the host keeps the vCPU from running, is held back and tried
+ * again half a period later, within the same second.  With "discard" missed edges are gone.  Either
+ * way two edges are at least 10 us apart, so that a tiny count cannot occupy the main loop.
  */
 #include "hw/timer/i8254.h"
 
@@ -53,6 +55,8 @@ typedef struct Pit {
     Device dev;
     Region io;
     IrqLine irq;
+    I8254WaitsFn *waits; /* whether the edge before still waits, or NULL */
+    void *waits_opaque;
     int policy; /* property */
     PitChannel channel[I8254_CHANNELS];
     Timer timer;  /* IRQ0 */
@@ -284,11 +288,24 @@ static void pit_update_irq(Pit *s, int64_t now)
     pit_arm(s, pit_next_rise(&s->channel[0], now), clock_now(VM_CLOCK_VIRTUAL) + MIN_GAP_NS);
 }
 
+/* The guest has not yet taken the edge before: this one would be lost. */
+static bool pit_hold(Pit *s, int64_t now_ns)
+{
+    const PitChannel *ch = &s->channel[0];
+    if (!pit_cyclic(ch) || s->policy != POLICY_DELAY || !s->waits ||
+        now_ns - ticks_to_ns(s->edge, I8254_HZ) > MAX_LAG_NS || !s->waits(s->waits_opaque))
+        return false;
+    pit_arm(s, s->edge, now_ns + MAX(MIN_GAP_NS, ticks_to_ns(ch->period / 2, I8254_HZ)));
+    return true;
+}
+
 static void pit_timer(void *opaque)
 {
     Pit *s = opaque;
     PitChannel *ch = &s->channel[0];
     int64_t now_ns = clock_now(VM_CLOCK_VIRTUAL), gap_ns = MIN_GAP_NS;
+    if (pit_hold(s, now_ns))
+        return;
     pit_settle(ch, s->edge);
     int64_t next = pit_next_rise(ch, s->edge);
     int64_t late_ns = next < 0 ? 0 : now_ns - ticks_to_ns(next, I8254_HZ);
@@ -368,6 +385,12 @@ static const RegionOps pit_ops = {pit_read, pit_write, .max_size = 1};
 void i8254_connect(Device *dev, IrqLine irq)
 {
     ((Pit *)dev)->irq = irq;
+}
+
+void i8254_connect_waits(Device *dev, I8254WaitsFn *waits, void *opaque)
+{
+    ((Pit *)dev)->waits = waits;
+    ((Pit *)dev)->waits_opaque = opaque;
 }
 
 void i8254_set_gate(Device *dev, unsigned channel, bool level)
@@ -469,6 +492,8 @@ static const StateField pit_fields[] = {
     STATE_HOST(Pit, dev),
     STATE_HOST(Pit, io),
     STATE_HOST(Pit, irq),
+    STATE_HOST(Pit, waits),
+    STATE_HOST(Pit, waits_opaque),
     STATE_HOST(Pit, policy),
     STATE_STRUCT_ARRAY(Pit, channel, &pit_channel_state),
     STATE_TIMER(Pit, timer),

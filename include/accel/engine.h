@@ -37,6 +37,7 @@ typedef struct DebugState {
 typedef struct EngineConfig {
     const char *cpu_model; /* -cpu text: "qemu64,+avx,-x2apic"; NULL: the default */
     const Options *accel;  /* properties of -accel, or NULL */
+    bool one_insn;         /* one instruction at a time, for logs */
 } EngineConfig;
 
 typedef struct CpuEngine {
@@ -58,7 +59,9 @@ typedef struct CpuEngine {
     RunResult (*run)(Vcpu *cpu);
     /* Makes run() look at the requests soon; any thread. */
     void (*kick)(Vcpu *cpu);
-    /* Copies the CPU's state out or in; CPU stopped, or its own thread. */
+    /* Copies the CPU's state out or in; CPU stopped, or its own thread.  The software engine's TSC
+     * stands while the machine is paused: a state that is pulled, changed in some register and
+     * pushed in the same pause leaves it where it is; one with another tsc sets it. */
     bool (*pull)(Vcpu *cpu, CpuState *state);
     bool (*push)(Vcpu *cpu, const CpuState *state);
     /* Power-on state; own thread or stopped. */
@@ -66,7 +69,8 @@ typedef struct CpuEngine {
     /* From its own thread, which then ends.  After a failed cpu_init, too. */
     void (*cpu_fini)(Vcpu *cpu);
     void (*fini)(Machine *machine);
-    /* All vCPUs have just stopped (true), or are about to go (false); main lock.  May be NULL. */
+    /* All vCPUs have just stopped (true), or are about to go (false), in turn; a machine begins
+     * stopped.  Main lock; any thread.  May be NULL. */
     void (*pause_changed)(Machine *machine, bool paused);
     /* Breakpoints, watchpoints and single step from the next entry on, instead of those before.
      * False: more than it has means for (state is then as without any).  CPU stopped, or its own

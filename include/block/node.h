@@ -118,7 +118,7 @@ typedef struct CreateOption {
 /* What create() is to make. */
 typedef struct CreateSpec {
     uint64_t size;
-    const char *backing, *backing_format; /* NULL: none */
+    const char *backing, *backing_format; /* NULL: none; both or neither */
     const Options *options;               /* -o, checked against the format's table */
 } CreateSpec;
 
@@ -196,6 +196,7 @@ struct BlkFormat {
     bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
     /* The image's files besides node->file: number n, NULL past the end.  Optional. */
     BlkFile *(*other_file)(const BlkNode *node, unsigned n);
+    bool sums_files; /* they count in node_allocated(), as other programs count them */
 };
 
 /* How to open. */
@@ -214,7 +215,10 @@ typedef struct NodeMode {
     uint64_t l2_cache, refcount_cache;
     /* An encrypted image's password: the ID of a secret (block/secret.h); NULL: none is given. */
     const char *key_secret;
+    const char *backing_key_secret; /* the same for its backing file */
     bool may_be_locked; /* without it the image opens all the same, but its data is -EACCES: info */
+    /* A raw image is a part of its file: offset and, if not 0, size. */
+    uint64_t raw_offset, raw_size;
     /* In place of what the image says; NULL: what it says.  backing "" opens none. */
     const char *backing, *backing_format;
 } NodeMode;
@@ -225,9 +229,10 @@ struct BlkNode {
     BlkFile *file;
     BlkNode *backing; /* NULL: none, or no_backing */
     char *name;
-    char *backing_name, *backing_format; /* as the image says; NULL: none */
-    uint64_t size;                       /* what the guest sees, a multiple of 512 */
-    unsigned cluster;                    /* bytes; a power of two */
+    char *backing_name, *backing_format;   /* as the image says; NULL: none */
+    char *key_secret, *backing_key_secret; /* what mode has, kept for whoever opens it anew */
+    uint64_t size;                         /* what the guest sees, a multiple of 512 */
+    unsigned cluster;                      /* bytes; a power of two */
     bool readonly;
     bool flat; /* this image has no clusters of its own */
     bool encrypted;
@@ -263,7 +268,7 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
                    GError **error);
 /* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
-/* Bytes that all of the image's files take on disk. */
+/* Bytes that the image takes on disk; without an external data file. */
 uint64_t node_allocated(const BlkNode *node);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);
@@ -271,6 +276,8 @@ int node_close(BlkNode *node);
 void node_abandon(BlkNode *node);
 /* A backing file's name as seen from the image that names it; g_free() it. */
 char *backing_path(const char *image, const char *backing);
+/* What an image in any folder is to call an open one that lies below it; g_free() it. */
+char *node_backing_name(const BlkNode *node);
 
 /* Offsets and lengths are multiples of 512 within the node. (co) */
 int node_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
@@ -322,13 +329,14 @@ bool node_snapshot_find(const BlkNode *node, const char *id_or_name, unsigned *n
 bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **error);
 /* The guest's disk becomes what it was, its size, too. */
 bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
-bool node_snapshot_delete(BlkNode *node, const char *id_or_name, GError **error);
+/* The first one of that name; not by ID, so that a name that looks like one destroys no other. */
+bool node_snapshot_delete(BlkNode *node, const char *name, GError **error);
 /* The machine's state: a stretch of bytes behind the disk, offset from 0, multiples of 512.  It
  * belongs to the snapshot that is created next; what is there is that of the one applied last. */
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 
-/* Writes another backing file's name (NULL: none) and format (NULL: to be guessed) into the image;
+/* Writes another backing file's name (NULL or "": none) and format into the image;
  * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */
 bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
 /* Forgets all that the image holds itself, so that the backing file shows through: commit. */
@@ -363,8 +371,10 @@ int node_set_readonly(BlkNode *node);
  * one is to be abandoned once it is replaced.  NULL: all is as before. (co) */
 BlkNode *node_reopen(BlkNode *node, bool writable, GError **error);
 
-/* Makes an image file.  Without size, a backing file's is taken, and its format where it is not
- * said: spec is completed.  The backing file must open, unless unchecked. (co) */
+/* The error of who names a backing file and not its format.  Returns false. */
+bool fail_backing_format(const char *backing, GError **error);
+/* Makes an image file.  Without size, a backing file's is taken: spec is completed.  A backing
+ * file's format must be said, and the file must open, unless unchecked. (co) */
 bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec *spec,
                   bool has_size, bool unchecked, GError **error);
 

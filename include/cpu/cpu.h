@@ -29,9 +29,14 @@ typedef struct CpuBus {
     bool (*apic_msr)(Vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
     /* INIT arrived: reset the local APIC. May be NULL. */
     void (*apic_init)(Vcpu *vcpu);
-    /* The guest's TSC now (the engine offsets the host's), and setting it. */
+    /* The guest's TSC now (the engine offsets the host's), and setting it.  Between two states that
+     * are read and set in one pause of the machine it stands, so that the second need not be told
+     * from the first. */
     uint64_t (*read_tsc)(Vcpu *vcpu);
     void (*write_tsc)(Vcpu *vcpu, uint64_t value);
+    /* The level of FERR#: an x87 error waits while CR0.NE is clear.  Returns that of IGNNE#: the
+     * error does not matter.  NULL: such errors never do. */
+    bool (*ferr)(Vcpu *vcpu, bool level);
     /* In cpu_rescue(): before the first instruction that uses the FPU or MSRs.  The engine calls
      * cpu_set_fpu() or cpu_set_msrs().  Engines that do not call cpu_rescue() leave it NULL. */
     void (*fetch)(Vcpu *vcpu, CpuPart part);
@@ -43,6 +48,7 @@ typedef enum {
     CPU_RUN_REQUEST, /* a request that the engine handles (STOP, EXIT, RESET, WORK) stands */
     CPU_RUN_HALTED,  /* HLT, MWAIT, shutdown of an AP: until something is requested */
     CPU_RUN_TRIPLE,  /* triple fault: the engine resets the machine */
+    CPU_RUN_DEBUG,   /* a debugger's: cpu_take_watch() has something, or a breakpoint is next */
 } CpuRun;
 
 /* leaves: copied.  smm: the memory seen in system management mode, or NULL (then SMIs are ignored).
@@ -90,15 +96,23 @@ void cpu_set_state(Cpu *cpu, const CpuState *state);
 void cpu_memory_changed(Cpu *cpu);
 /* Where the next instruction is: CS's base added. */
 uint64_t cpu_linear_pc(const Cpu *cpu);
+/* A debugger's breakpoints, linear addresses in ascending order (copied), instead of those before:
+ * cpu_run() without rescue comes back in front of them, once before it goes on.  CPU not running,
+ * or own thread. */
+void cpu_set_breaks(Cpu *cpu, const uint64_t *addresses, unsigned count);
 /* A debugger's watchpoint, in linear addresses. */
 typedef struct CpuWatch {
     uint64_t address, length;
     bool read, write;
 } CpuWatch;
 #define CPU_WATCHES_MAX 64
-/* Watchpoints instead of those before; the first CPU_WATCHES_MAX.  single: cpu_run() with a budget
- * of 1 runs one instruction and not the rest of its block.  CPU not running, or own thread. */
+/* Watchpoints instead of those before; the first CPU_WATCHES_MAX.  cpu_run() comes back behind the
+ * instruction that met one.  single: cpu_run() with a budget of 1 runs one instruction and not the
+ * rest of its block.  CPU not running, or own thread. */
 void cpu_set_watches(Cpu *cpu, const CpuWatch *watches, unsigned count, bool single);
+/* Blocks of one instruction each: so that -d exec,cpu tells of every one.  CPU not running, or own
+ * thread. */
+void cpu_set_one_insn(Cpu *cpu, bool one);
 /* The watchpoint that was met since the last call, if any. */
 bool cpu_take_watch(Cpu *cpu, CpuWatch *watch);
 /* Instructions executed so far; any thread, approximate. */

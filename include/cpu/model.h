@@ -30,8 +30,8 @@ typedef struct CpuModelRequest {
     const CpuidEntry *supported;
     unsigned supported_count;
     unsigned cores; /* in the one package */
-    /* The hypervisor's leaf 0x40000000: twelve characters, or NULL. Its feature leaf is taken from
-     * what is supported. */
+    /* The hypervisor's leaf 0x40000000: up to twelve characters, or NULL. Its feature leaf is taken
+     * from what is supported. */
     const char *hypervisor;
 } CpuModelRequest;
 

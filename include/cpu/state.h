@@ -77,8 +77,10 @@ typedef struct CpuState {
 /* Power-on state (Intel SDM vol. 3, 9.1.1): signature is what RDX holds (CPUID 1, EAX); all but the
  * bootstrap processor wait for a SIPI. No MSRs; the local APIC's id is apic_id. */
 void cpu_state_reset(CpuState *state, bool bootstrap, uint32_t apic_id, uint32_t signature);
-/* `info registers`: QEMU's layout. cpu_index is printed first. */
-void cpu_state_describe(const CpuState *state, unsigned cpu_index, GString *out);
+/* `info registers`: QEMU's layout.  cpu_index is printed first; a20: the level of that gate, which
+ * is no processor's.  all: and rows behind it that QEMU does not have. */
+void cpu_state_describe(const CpuState *state, unsigned cpu_index, bool a20, bool all,
+                        GString *out);
 /* Translates a linear address by the guest's page tables; false if not mapped.  read(opaque, addr,
  * buf, length) reads guest-physical memory.  Sets no accessed bits. */
 bool cpu_state_translate(const CpuState *state, uint64_t linear, uint64_t *physical,

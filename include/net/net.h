@@ -21,8 +21,9 @@
 
 #include "util/options.h"
 
-#define NET_FRAME_MAX (64u << 10)
-#define NET_MAC_BYTES 6
+#define NET_FRAME_MAX  (64u << 10)
+#define NET_PIECES_MAX 64 /* of a frame, as receivers get it */
+#define NET_MAC_BYTES  6
 
 typedef struct NetEnd NetEnd;
 
@@ -30,7 +31,8 @@ typedef struct NetEndOps {
     const char *kind; /* "user", "tap", "nic": `info network` */
     bool backend;     /* false: a NIC */
     /* A frame from the peer: true: taken (or dropped for good); false: no room now, the sender
-     * keeps it and net_writable(end) will be called.  iov is valid during the call only. */
+     * keeps it and net_writable(end) will be called.  iov is valid during the call only, and has at
+     * most NET_PIECES_MAX pieces. */
     bool (*receive)(NetEnd *end, const struct iovec *iov, int count, size_t bytes);
     /* The peer, who refused a frame, has room again.  May be NULL. */
     void (*writable)(NetEnd *end);
@@ -48,7 +50,9 @@ struct NetEnd {
     void *opaque;
     char *id; /* unique among back ends: -netdev's id; a NIC's device id */
     NetEnd *peer;
+    char *wanted;    /* the id of the back end that it was connected to: see net_open() */
     bool link_down;  /* by set_link */
+    bool stopped;    /* a NIC whose guest stands: see net_set_stopped() */
     bool peer_waits; /* this end refused a frame: net_writable() is owed */
     GPtrArray *taps; /* NetTap: see net_add_tap(); NULL: none */
     /* dropped: of those that this end sent. */
@@ -62,7 +66,7 @@ struct NetEnd {
 bool net_end_init(NetEnd *end, const NetEndOps *ops, const char *id, void *opaque, GError **error);
 /* Disconnects it and forgets it; a second call does nothing. */
 void net_end_fini(NetEnd *end);
-/* Connects a NIC to a back end; an error names the NIC that has it already. */
+/* Connects a NIC (or a hub's port) to a back end; an error names the NIC that has it already. */
 bool net_connect(NetEnd *nic, NetEnd *backend, GError **error);
 void net_disconnect(NetEnd *end);
 /* Sends a frame to the peer: true: gone (delivered or dropped); false: the peer has no room: keep
@@ -71,6 +75,10 @@ bool net_send(NetEnd *end, const struct iovec *iov, int count);
 bool net_send_buf(NetEnd *end, const void *frame, size_t bytes);
 /* This end has room again: calls the peer's writable() if a frame was refused; cheap otherwise. */
 void net_writable(NetEnd *end);
+/* A NIC's guest stands still, or goes on: meanwhile what comes for it is refused, before anything
+ * of it is seen, and the NIC must send nothing.  When it goes on, both ends are told by writable().
+ */
+void net_set_stopped(NetEnd *end, bool stopped);
 /* A peer, and nobody's set_link off: what a PHY reports. */
 bool net_link_up(const NetEnd *end);
 
@@ -102,7 +110,8 @@ const char *const *net_type_keys(const char *type);
 /* Checks type and keys, not values. */
 bool net_check(const Options *opts, GError **error);
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,
- * dgram, stream, hubport.  NULL with an error that names the option. */
+ * dgram, stream, hubport.  NULL with an error that names the option.  A NIC whose back end of that
+ * id was closed is connected to it: netdev_del and netdev_add change the network under a card. */
 NetEnd *net_open(const Options *opts, GError **error);
 /* Disconnects and closes a back end. */
 void net_close(NetEnd *end);
@@ -114,7 +123,7 @@ NetEnd *net_find(const char *id);
 void *net_resolve(const char *id, GError **error);
 /* In order of their making; fn may not make or close any. */
 void net_foreach(void (*fn)(NetEnd *end, void *opaque), void *opaque);
-/* set_link ID on|off: of the NIC with that id, or else the back end. */
+/* set_link ID on|off: of the NIC with that id, or else the back end, or else the NIC ID.0. */
 bool net_set_link(const char *id, bool up, GError **error);
 /* A MAC address for NIC number n of this VM: QEMU's 52:54:00 with three bytes drawn from seed (the
  * VM's name, its first disk ...), counting up with n. */

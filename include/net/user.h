@@ -29,13 +29,21 @@ void net_user_forwards(NetEnd *end, GString *out);
 /* `info usernet`: connections and forwards. */
 void net_user_describe(NetEnd *end, GString *out);
 
+/* What a byte stream tells whoever opened it. */
+typedef struct NetStreamHandlers {
+    /* The bytes that receive() may be called with. */
+    size_t (*can_receive)(void *opaque);
+    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
+    /* After a short write: there is room again. */
+    void (*writable)(void *opaque);
+} NetStreamHandlers;
+
 /* Byte streams for guestfwd=...-DEV; main/ gives those of chardevs. */
 typedef struct NetStreamOps {
-    /* receive() may be called with up to can_receive() bytes.  id: unique. */
-    void *(*open)(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                  void (*receive)(void *opaque, const uint8_t *buf, size_t length), void *opaque,
+    /* id: unique.  handlers are valid until close(). */
+    void *(*open)(const char *spec, const char *id, const NetStreamHandlers *handlers, void *opaque,
                   GError **error);
-    /* Returns the bytes taken. */
+    /* Returns the bytes taken; if those are not all, writable() comes. */
     size_t (*write)(void *stream, const void *buf, size_t length);
     /* can_receive() grew. */
     void (*accept_input)(void *stream);

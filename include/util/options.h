@@ -59,4 +59,7 @@ char *format_size(uint64_t bytes);
 /* The word nearest to `word` by edit distance, or NULL if none is near (distance > 1 + len/3). */
 const char *nearest_word(const char *word, const char *const *words);
 
+/* The members of a JSON object; those of objects and lists in it under dotted keys. */
+Options *options_parse_json(const char *text, GError **error);
+
 #endif

@@ -4,94 +4,17 @@ files and powers off; then the file system and the image are clean.  Usage: test
 """
 import os
 import re
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from debian import CACHE, ROOT  # noqa: E402
+from debian_guest import FSCK, WORK, Console, boot, new_disk, power_off  # noqa: E402
 from pictures import picture  # noqa: E402
-from vmrun_test import Failure, Skip, Vm, check, need, need_engine, run_tests  # noqa: E402
+from vmrun_test import check, run_tests  # noqa: E402
 
 ENGINE = sys.argv.pop(1)
 IMG = os.environ["VMRUN_IMG"]
-WORK = tempfile.TemporaryDirectory(prefix="vmrun-debian-")
 PARTITION = 2048 * 512
-FSCK = "/sbin/fsck.ext4"
-
-
-def base_disk():
-    path = os.path.join(WORK.name, "base.qcow2")
-    if os.path.exists(path):
-        return path
-    need_engine(ENGINE)
-    need("mmdebstrap", "mmdebstrap")
-    need(FSCK, "e2fsprogs")
-    done = subprocess.run([os.path.join(ROOT, "scripts", "make-debian-disk"), "--img-tool", IMG,
-                           "--cache", CACHE, path], capture_output=True, text=True)
-    if done.returncode:
-        raise Skip(f"no disk of Debian can be made here: {done.stderr[-600:]}")
-    return path
-
-
-class Console:
-    """The first serial port: what was read, and what is typed."""
-
-    def __init__(self, vm, path):
-        self.vm = vm
-        vm.wait(lambda: os.path.exists(path), "serial port", 20)
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.socket.settimeout(1)
-        self.text = ""
-
-    def expect(self, pattern, limit=600):
-        """Waits for a pattern after what earlier calls have seen."""
-        end = time.monotonic() + limit
-        while not (found := re.search(pattern, self.text)):
-            check("Kernel panic" not in self.text, f"panic: {self.text[-3000:]!r}")
-            if time.monotonic() > end or self.vm.process.poll() is not None:
-                raise Failure(f"no '{pattern}': {self.text[-2000:]!r}; vmrun: {self.vm.said()}")
-            try:
-                self.text += self.socket.recv(65536).decode(errors="replace")
-            except TimeoutError:
-                pass
-        self.text = self.text[found.end():]
-        return found
-
-    def type(self, line):
-        self.socket.sendall(line.encode() + b"\n")
-
-    def log_in(self):
-        self.expect(r"login: ")
-        self.type("debian")
-        self.expect(r"Password: ")
-        self.type("debian")
-        self.expect(r"debian@vmrun:~\$ ")
-
-    def run(self, command, limit=300):
-        """A command and what it prints."""
-        mark = f"end{time.monotonic_ns()}"
-        self.type(f"{command}; echo {mark[:3]}''{mark[3:]}=$?")
-        self.expect(r"\n")
-        start = self.text
-        try:
-            found = self.expect(r"(?s)(.*?)" + mark + r"=(\d+)\r?\n(?=.*\$ )", limit)
-        except Failure as why:
-            raise Failure(f"'{command}': {why}; {start!r}") from why
-        check(found[2] == "0", f"'{command}' ends with {found[2]}: {found[1]!r}")
-        return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", found[1])
-
-
-def boot(disk, *arguments):
-    path = os.path.join(WORK.name, "serial")
-    if os.path.exists(path):
-        os.unlink(path)
-    vm = Vm("-accel", ENGINE, "-m", "512", "-hda", disk, *arguments,
-            serial=f"unix:{path},server=on,wait=off")
-    return vm, path
 
 
 def check_image(disk):
@@ -108,16 +31,9 @@ def check_image(disk):
     return part
 
 
-def power_off(vm, console):
-    console.type("sudo poweroff")
-    vm.wait(lambda: vm.process.poll() is not None, "end of vmrun", 300)
-    check(vm.process.returncode == 0, f"poweroff ends vmrun with {vm.process.returncode}")
-
-
 def test_login():
-    disk = os.path.join(WORK.name, "disk.qcow2")
-    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-b", base_disk(), "-F", "qcow2", disk], check=True)
-    vm, path = boot(disk)
+    disk = new_disk(ENGINE, "disk.qcow2")
+    vm, path = boot(ENGINE, disk)
     with vm:
         console = Console(vm, path)
         console.expect(r"GNU GRUB|Debian 12")
@@ -142,7 +58,7 @@ def test_login():
 
 def again(disk):
     """The next start, on four CPUs, finds what was written; the reboot comes back; the disk stays clean."""
-    vm, path = boot(disk, "-smp", "4")
+    vm, path = boot(ENGINE, disk, "-smp", "4")
     with vm:
         console = Console(vm, path)
         console.log_in()

@@ -220,6 +220,57 @@ SNIP sysenter, 32
 SNIP sysexit, 32
     sysexit
 
+; ---- stacks that lead nowhere ----
+SNIP stack_push, 64
+    push rax
+SNIP stack_push_memory, 64
+    push qword [rbx]
+SNIP stack_pop, 64
+    pop rax
+SNIP stack_pop_memory, 64
+    pop qword [rbx]
+SNIP stack_call, 64
+    call $
+SNIP stack_call_register, 64
+    call rbx
+SNIP stack_call_memory, 64
+    call [rbx]
+SNIP stack_ret, 64
+    ret
+SNIP stack_leave, 64
+    leave
+SNIP stack_pushf, 64
+    pushfq
+SNIP stack_popf, 64
+    popfq
+SNIP stack_read, 64
+    mov eax, [rbp]
+SNIP stack_other, 64
+    push qword [rsi]
+SNIP stack_enter, 32
+    enter 0x2000, 0
+    hlt
+
+; ---- alignment ----
+SNIP align_m80, 32
+    fld tword [ebx]
+    int 0x80
+SNIP align_environment, 32
+    fnstenv [ebx]
+    int 0x80
+SNIP align_far, 32
+    o16 les ax, [ebx]
+    int 0x80
+SNIP align_far32, 32
+    les eax, [ebx]
+    int 0x80
+SNIP align_string, 32
+    rep movsb
+    int 0x80
+SNIP align_sgdt, 32
+    sgdt [ebx]
+    int 0x80
+
 ; ---- vm86 ----
 SNIP vm86_int, 16
     int 0x21
@@ -289,6 +340,41 @@ SNIP step, 32
     hlt
 SNIP step_ss, 32
     mov ss, ax
+    nop
+    nop
+    hlt
+SNIP step_ss_twice, 32
+    mov ss, ax
+    mov ss, ax
+    nop
+    nop
+    hlt
+SNIP step_into, 32
+    into
+    nop
+    hlt
+SNIP step_lss, 32
+    lss esp, [ebx]
+    nop
+    hlt
+SNIP step_rep, 32
+    rep stosb
+    nop
+    hlt
+SNIP step_branch, 32
+    nop
+    test eax, eax
+    jnz .not
+    nop
+    jmp .on
+.not:
+    nop
+.on:
+    nop
+    hlt
+SNIP step_popf, 32
+    push dword 0x102
+    popfd
     nop
     nop
     hlt
@@ -377,6 +463,9 @@ SNIP smm_handler, 16
     mov ebx, cs
     mov [cs:0xff00], eax            ; new SMBASE
     mov eax, 0x5afe
+    rsm
+SNIP smm_count, 16
+    inc dword [cs:0xfff0]           ; ECX
     rsm
 SNIP rsm, 32
     rsm

@@ -360,6 +360,21 @@ uint32_t prot_ram32(const Prot *p, uint32_t at)
     return ld32_le(p->ram + at);
 }
 
+void prot_msr(Prot *p, uint32_t index, uint64_t value)
+{
+    for (unsigned i = 0; i < p->state.msr_count; i++)
+        if (p->state.msrs[i].index == index)
+            p->state.msrs[i].value = value;
+}
+
+uint64_t prot_msr_value(const Prot *p, uint32_t index)
+{
+    for (unsigned i = 0; i < p->state.msr_count; i++)
+        if (p->state.msrs[i].index == index)
+            return p->state.msrs[i].value;
+    return UINT64_MAX;
+}
+
 uint64_t prot_stack(const Prot *p, unsigned n, unsigned size)
 {
     uint64_t at = p->state.seg[SEG_SS].base + p->state.gpr[GPR_RSP] + n * size;

@@ -88,6 +88,7 @@ enum {
     EXC_SS,
     EXC_GP,
     EXC_PF,
+    EXC_AC = 17,
 };
 enum {
     FL_CF = 1,
@@ -156,6 +157,9 @@ void prot_go(Prot *p);
     } while (0)
 
 uint32_t prot_ram32(const Prot *p, uint32_t at);
+/* What an MSR of the state is set to. */
+void prot_msr(Prot *p, uint32_t index, uint64_t value);
+uint64_t prot_msr_value(const Prot *p, uint32_t index);
 /* Slot n of `size` bytes on the stack. */
 uint64_t prot_stack(const Prot *p, unsigned n, unsigned size);
 /* The run ended in that vector's handler with that error code on top (-1: vector without one);
@@ -168,6 +172,8 @@ void prot_add_transfer_tests(void);
 void prot_add_task_tests(void);
 void prot_add_long_tests(void);
 void prot_add_system_tests(void);
+void prot_add_debug_tests(void);
+void prot_add_stack_tests(void);
 void prot_add_fuzz_tests(void);
 
 #endif

@@ -173,20 +173,13 @@ static void test_call_gate(void)
     prot_free(p);
 }
 
-static void add_msr(Prot *p, uint32_t index, uint64_t value)
-{
-    for (unsigned i = 0; i < p->state.msr_count; i++)
-        if (p->state.msrs[i].index == index)
-            p->state.msrs[i].value = value;
-}
-
 static void test_syscall(void)
 {
     Prot *p = prot_new();
     prot_mode(p, PROT_64, 3);
-    add_msr(p, 0xc0000081, (uint64_t)(SEL_DATA3 - 8) << 48 | (uint64_t)SEL_CODE0 << 32);
-    add_msr(p, 0xc0000082, SUB);
-    add_msr(p, 0xc0000084, FL_IF);
+    prot_msr(p, 0xc0000081, (uint64_t)(SEL_DATA3 - 8) << 48 | (uint64_t)SEL_CODE0 << 32);
+    prot_msr(p, 0xc0000082, SUB);
+    prot_msr(p, 0xc0000084, FL_IF);
     p->state.rflags |= FL_IF | FL_CF;
     RUN_TWO(p, syscall, hlt64);
     prot_expect(p, PROT_HALT, -1);
@@ -200,7 +193,7 @@ static void test_syscall(void)
 
     /* STAR's base for SYSRET such that +8 is SS and +16 CS. */
     prot_mode(p, PROT_64, 0);
-    add_msr(p, 0xc0000081, (uint64_t)(SEL_DATA3 - 8) << 48);
+    prot_msr(p, 0xc0000081, (uint64_t)(SEL_DATA3 - 8) << 48);
     p->state.gpr[GPR_RCX] = SUB;
     p->state.gpr[11] = FL_IF | FL_RF | FL_VM | FL_CF;
     RUN_TWO(p, sysret, done);
@@ -231,9 +224,9 @@ static void test_sysenter(void)
 {
     Prot *p = prot_new();
     prot_mode(p, PROT_32, 3);
-    add_msr(p, 0x174, SEL_CODE0);
-    add_msr(p, 0x175, AT_STACK0);
-    add_msr(p, 0x176, SUB);
+    prot_msr(p, 0x174, SEL_CODE0);
+    prot_msr(p, 0x175, AT_STACK0);
+    prot_msr(p, 0x176, SUB);
     p->state.rflags |= FL_IF;
     RUN_TWO(p, sysenter, hlt);
     prot_expect(p, PROT_HALT, -1);
@@ -242,7 +235,7 @@ static void test_sysenter(void)
     g_assert_cmphex(p->state.seg[SEG_SS].selector, ==, SEL_DATA0);
     g_assert_false(p->state.rflags & FL_IF);
     prot_mode(p, PROT_32, 0);
-    add_msr(p, 0x174, SEL_CODE0);
+    prot_msr(p, 0x174, SEL_CODE0);
     p->state.gpr[GPR_RDX] = SUB;
     p->state.gpr[GPR_RCX] = AT_STACK3;
     RUN_TWO(p, sysexit, done);
@@ -260,7 +253,7 @@ static void test_bases(void)
 {
     Prot *p = prot_new();
     prot_mode(p, PROT_64, 0);
-    add_msr(p, 0xc0000102, AT_DATA);
+    prot_msr(p, 0xc0000102, AT_DATA);
     st64_le(p->ram + AT_DATA, 0x0123456789abcdef);
     PROT_RUN(p, swapgs);
     prot_expect(p, PROT_HALT, -1);
@@ -336,13 +329,13 @@ static void test_amd(void)
 {
     Prot *p = prot_new_vendor("AuthenticAMD");
     prot_mode(p, PROT_COMPAT, 3);
-    add_msr(p, 0xc0000081, (uint64_t)SEL_CODE0 << 32);
-    add_msr(p, 0xc0000083, SUB);
+    prot_msr(p, 0xc0000081, (uint64_t)SEL_CODE0 << 32);
+    prot_msr(p, 0xc0000083, SUB);
     RUN_TWO(p, syscall, hlt64);
     prot_expect(p, PROT_HALT, -1);
     g_assert_true(p->state.seg[SEG_CS].attr & ATTR_L);
     prot_mode(p, PROT_COMPAT, 3);
-    add_msr(p, 0x174, SEL_CODE0);
+    prot_msr(p, 0x174, SEL_CODE0);
     PROT_RUN(p, sysenter);
     prot_expect(p, EXC_UD, -1);
     prot_free(p);

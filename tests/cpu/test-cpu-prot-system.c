@@ -175,6 +175,13 @@ static bool wrmsr(Prot *p, uint32_t index, uint64_t value, uint64_t *back)
     return p->ended == PROT_HALT;
 }
 
+static bool has_arch_capabilities(void)
+{
+    g_autoptr(GArray) leaves = g_array_new(FALSE, TRUE, sizeof(CpuidEntry));
+    cpu_supported_cpuid(leaves);
+    return cpuid_has((const CpuidEntry *)(void *)leaves->data, leaves->len, "arch-capabilities");
+}
+
 static void test_msrs(void)
 {
     static const struct {
@@ -205,6 +212,10 @@ static void test_msrs(void)
         {0x199, 0x1234, true},
         {0x1a0, 0x1801, true},
         {0xdeadbeef, 0, false},
+        {0x3a, 5, false},  /* FEATURE_CONTROL is locked */
+        {0x186, 0, false}, /* CPUID tells of no counters */
+        {0xc1, 0, false},
+        {0x10a, 0, false}, /* ARCH_CAPABILITIES is read-only */
         {0x3b, 0x100, true},
         {0xfe, 0, false}, /* MTRRCAP is read-only */
     };
@@ -217,6 +228,14 @@ static void test_msrs(void)
         if (ok)
             g_assert_cmphex(back, ==, cases[i].value);
     }
+    /* Meltdown and what came after it: not here. */
+    prot_mode(p, PROT_32, 0);
+    p->state.gpr[GPR_RCX] = 0x10a;
+    PROT_RUN(p, rdmsr);
+    if (has_arch_capabilities())
+        g_assert_cmphex(p->state.gpr[GPR_RAX] & 1, ==, 1);
+    else
+        prot_expect(p, EXC_GP, 0);
     /* TSC and its adjustment move together. */
     p->tsc = 1000;
     g_assert_true(wrmsr(p, 0x10, 5000, &back));

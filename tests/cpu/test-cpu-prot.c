@@ -409,6 +409,8 @@ int main(int argc, char **argv)
     prot_add_task_tests();
     prot_add_long_tests();
     prot_add_system_tests();
+    prot_add_debug_tests();
+    prot_add_stack_tests();
     prot_add_fuzz_tests();
     return g_test_run();
 }

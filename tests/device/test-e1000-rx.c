@@ -282,7 +282,89 @@ static void test_checksums(void)
     rig_close();
 }
 
+/* The packet checksum is told whatever else is checked: of what the guest gets, from PCSS on. */
+static void test_packet_sum(void)
+{
+    static const uint32_t offloads[] = {0, RXCSUM_IPOFLD, RXCSUM_TUOFLD,
+                                        RXCSUM_IPOFLD | RXCSUM_TUOFLD};
+    static const uint8_t starts[] = {0, 5, 12, 14, 33, 34, 35, 60, 255};
+    uint8_t seen[400];
+
+    rig_open(8, 8, 0);
+    for (unsigned i = 0; i < 2 * 4 * 4 * G_N_ELEMENTS(starts); i++) {
+        bool strip = i & 1;
+        uint8_t start = starts[i / 32];
+        size_t bytes = make_packet(i & 2, i & 4), whole = bytes;
+        unsigned n = rd(RDH);
+        memcpy(seen, rig.frame, bytes);
+        wr(CTRL, strip ? CTRL_VME : 0);
+        wr(RXCSUM, offloads[i / 8 % 4] | start);
+        if (strip) {
+            memmove(rig.frame + 16, rig.frame + 12, bytes - 12);
+            st32_be(rig.frame + 12, 0x81000123);
+            whole += 4;
+        }
+        g_assert_true(rx_send(rig.frame, whole));
+        uint16_t want = start < bytes ? slow_sum(seen + start, bytes - start, 0) : 0;
+        g_assert_cmphex(rx_desc(n).sum, ==, want);
+        rx_clear(n);
+        wr(RDT, n);
+    }
+    rig_close();
+}
+
 /* ---- Flow control and interrupts ---- */
+
+/* PAUSE frames stop the transmitter if it listens, for slots of 512 ns. */
+static void test_pause(void)
+{
+    uint8_t pause[60] = "\x01\x80\xc2\x00\x00\x01\x52\x55\x0a\x00\x02\x02\x88\x08\x00\x01\x00\x64";
+
+    rig_open(8, 8, RCTL_MPE);
+    make_frame(rig.frame, 100, BROADCAST, 0x0800);
+    g_assert_true(rx_send(pause, 60)); /* it does not listen; the guest gets it */
+    g_assert_cmpuint(rd(RDH), ==, 1);
+    tx_simple(100, 0);
+    g_assert_cmpuint(fake_count(&rig.net), ==, 1);
+    wr(CTRL, rd(CTRL) | CTRL_RFCE);
+    wr(RCTL, RCTL_EN | RCTL_MPE | RCTL_DPF);
+    g_assert_true(rx_send(pause, 60));
+    g_assert_cmpuint(rd(RDH), ==, 1);
+    g_assert_cmphex(rd(STATUS) & STATUS_TXOFF, ==, STATUS_TXOFF);
+    tx_simple(100, 0);
+    vclock_step(100 * 512 - 1);
+    g_assert_cmpuint(fake_count(&rig.net), ==, 1);
+    test_device_state(rig.dev);
+    vclock_step(1);
+    g_assert_cmpuint(fake_count(&rig.net), ==, 2);
+    g_assert_cmphex(rd(STATUS) & STATUS_TXOFF, ==, 0);
+    /* A time of 0 ends it; it may come to the station's own address. */
+    g_assert_true(rx_send(pause, 60));
+    tx_simple(100, 0);
+    memcpy(pause, NIC_BYTES, 6);
+    pause[17] = 0;
+    g_assert_true(rx_send(pause, 60));
+    loop_step(rig.m->loop, false);
+    g_assert_cmpuint(fake_count(&rig.net), ==, 3);
+    g_assert_cmpuint(rd(XOFFRXC), ==, 3);
+    g_assert_cmpuint(rd(XONRXC), ==, 1);
+    g_assert_cmpuint(rd(GPRC), ==, 0);
+    g_assert_cmpuint(rd(TPR), ==, 4);
+    /* Other MAC control frames: only if they are wanted, and then past the filters. */
+    pause[15] = 2;
+    g_assert_true(rx_send(pause, 60));
+    g_assert_cmpuint(rd(RDH), ==, 1);
+    wr(RCTL, RCTL_EN | RCTL_PMCF);
+    memcpy(pause, "\x01\x80\xc2\x00\x00\x01", 6);
+    g_assert_true(rx_send(pause, 60));
+    g_assert_cmpuint(rd(RDH), ==, 2);
+    g_assert_cmpuint(rd(FCRUC), ==, 2);
+    memcpy(pause, STRANGER, 6); /* not for us */
+    g_assert_true(rx_send(pause, 60));
+    g_assert_cmpuint(rd(RDH), ==, 2);
+    g_assert_cmpuint(rd(FCRUC), ==, 0);
+    rig_close();
+}
 
 static void test_no_room(void)
 {
@@ -291,7 +373,9 @@ static void test_no_room(void)
     for (unsigned i = 0; i < 7; i++)
         g_assert_true(rx_send(rig.frame, 100));
     g_assert_false(rx_send(rig.frame, 100));
+    g_assert_false(rx_send(rig.frame, 100)); /* the same one again */
     g_assert_cmpuint(rd(RNBC), ==, 1);
+    g_assert_cmpuint(rd(TPR), ==, 7);
     g_assert_cmpuint(rig.net.writable, ==, 0);
     test_device_state(rig.dev);
     rx_clear(0);
@@ -301,13 +385,18 @@ static void test_no_room(void)
     g_assert_cmpuint(rig.net.writable, ==, before + 1);
     g_assert_true(rx_send(rig.frame, 100));
     g_assert_cmpuint(rd(GPRC), ==, 8);
+    g_assert_cmpuint(rd(TPR), ==, 1);
+    g_assert_cmpuint(rd(RNBC), ==, 0);
+    g_assert_false(rx_send(rig.frame, 100)); /* another */
+    g_assert_cmpuint(rd(RNBC), ==, 1);
     /* Not enough for a frame in pieces. */
     wr(RCTL, RCTL_EN | RCTL_BAM | 3u << 16);
     rx_clear(1);
     wr(RDT, 1);
     g_assert_false(rx_send(rig.frame, 500));
+    before = rig.net.writable;
     wr(RCTL, RCTL_BAM); /* off: what waits is let go */
-    g_assert_cmpuint(rig.net.writable, ==, before + 2);
+    g_assert_cmpuint(rig.net.writable, ==, before + 1);
     g_assert_true(rx_send(rig.frame, 500));
     rig_close();
 }
@@ -398,13 +487,21 @@ static void test_statistics(void)
         make_frame(rig.frame, sizes[i], i % 2 ? MULTICAST : BROADCAST, 0x0806);
         rx_send(rig.frame, sizes[i]);
     }
+    make_frame(rig.frame, 100, STRANGER, 0x0806); /* "total" ones are all that came */
+    rx_send(rig.frame, 100);
+    make_frame(rig.frame, 2000, STRANGER, 0x0806); /* too long, but not for us */
+    rx_send(rig.frame, 2000);
+    make_frame(rig.frame, 2000, BROADCAST, 0x0806);
+    rx_send(rig.frame, 2000);
+    g_assert_cmpuint(rd(ROC), ==, 1);
+    g_assert_cmpuint(rd(GPRC), ==, 7);
     for (unsigned i = 0; i < 6; i++)
         g_assert_cmpuint(rd(PRC64 + 4 * i), ==, i == 5 ? 2 : 1);
     g_assert_cmpuint(rd(BPRC), ==, 4);
     g_assert_cmpuint(rd(MPRC), ==, 3);
-    g_assert_cmpuint(rd(TPR), ==, 7);
+    g_assert_cmpuint(rd(TPR), ==, 10);
     g_assert_cmpuint(rd(TPR), ==, 0);
-    g_assert_cmpuint(rd(TORL), ==, 60 + 61 + 124 + 252 + 508 + 1020 + 1514 + 7 * 4);
+    g_assert_cmpuint(rd(TORL), ==, 60 + 61 + 124 + 252 + 508 + 1020 + 1514 + 4100 + 10 * 4);
     rig_close();
 }
 
@@ -416,6 +513,8 @@ void add_rx_tests(void)
     g_test_add_func("/e1000/rx/filters", test_filters);
     g_test_add_func("/e1000/rx/vlan", test_vlan);
     g_test_add_func("/e1000/rx/checksums", test_checksums);
+    g_test_add_func("/e1000/rx/packet-sum", test_packet_sum);
+    g_test_add_func("/e1000/rx/pause", test_pause);
     g_test_add_func("/e1000/rx/no-room", test_no_room);
     g_test_add_func("/e1000/rx/bad-rings", test_bad_rings);
     g_test_add_func("/e1000/rx/delays", test_delays);

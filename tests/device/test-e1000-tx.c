@@ -157,6 +157,28 @@ static void test_bad_rings(void)
     wr(TDBAH, 0x7000);
     wr(TDT, 5);
     run_out();
+    g_assert_cmpuint(rd(TDH), ==, 5); /* passed, as descriptors of no type */
+    g_assert_cmpuint(fake_count(&rig.net), ==, 4);
+    rig_close();
+}
+
+/* A frame in more pieces than a system call takes reaches the peer whole. */
+static void test_pieces(void)
+{
+    enum { PIECES = 1000 };
+    rig_open(1024, 8, 0);
+    make_frame(rig.frame, 3 * PIECES, BROADCAST, 0x0800);
+    dma_write(&rig.m->mem, TX_BUF, rig.frame, 3 * PIECES);
+    for (unsigned i = 0; i < PIECES; i++)
+        tx_desc(TX_BUF + 3 * i, 3 | (i + 1 == PIECES ? TX_EOP : 0), 0);
+    rig.net.full = true;
+    tx_go();
+    g_assert_cmpuint(rd(TDH), ==, 0);
+    rig.net.full = false;
+    net_writable(&rig.net.end);
+    g_assert_cmpuint(fake_pop(&rig.net, got, sizeof(got)), ==, 3 * PIECES);
+    g_assert_cmpmem(got, 3 * PIECES, rig.frame, 3 * PIECES);
+    g_assert_cmpint(rig.net.most_pieces, <=, NET_PIECES_MAX);
     rig_close();
 }
 
@@ -456,6 +478,24 @@ static void test_loopback(void)
     rig_close();
 }
 
+/* The guest's buffers for both directions overlap: it gets what it sent. */
+static void test_loopback_overlap(void)
+{
+    rig_open(8, 8, RCTL_UPE | RCTL_LBM_MAC);
+    make_frame(rig.frame, 1000, NIC_BYTES, 0x0800);
+    writeq(rig.m, RX_RING, TX_BUF + 10);
+    tx_simple(1000, 0);
+    dma_read(&rig.m->mem, TX_BUF + 10, got, 1000);
+    g_assert_cmpmem(got, 1000, rig.frame, 1000);
+    /* Where there is no room, it is lost. */
+    wr(RDT, rd(RDH));
+    tx_simple(1000, 0);
+    g_assert_cmpuint(rd(MPC), ==, 1);
+    g_assert_cmphex(rd(ICR) & INT_RXO, ==, INT_RXO);
+    g_assert_cmpuint(rd(TDH), ==, rig.tail);
+    rig_close();
+}
+
 static void test_statistics(void)
 {
     static const uint16_t sizes[] = {60, 61, 123, 124, 251, 252, 507, 508, 1019, 1020, 1518};
@@ -478,6 +518,12 @@ static void test_statistics(void)
     g_assert_cmpuint(rd(GOTCL + 4), ==, 0);
     g_assert_cmpuint(rd(GOTCL), ==, 0);
     g_assert_cmpuint(rd(TOTL), ==, octets);
+    /* Without a link nothing is on the wire. */
+    g_assert_true(net_set_link("e1000", false, NULL));
+    tx_simple(100, 0);
+    g_assert_cmpuint(rd(TDH), ==, rig.tail);
+    g_assert_cmpuint(rd(TPT), ==, 11);
+    g_assert_cmpuint(rd(GPTC), ==, 0);
     rig_close();
 }
 
@@ -497,5 +543,7 @@ void add_tx_tests(void)
     g_test_add_func("/e1000/tx/delays", test_delays);
     g_test_add_func("/e1000/tx/low", test_low);
     g_test_add_func("/e1000/tx/loopback", test_loopback);
+    g_test_add_func("/e1000/tx/loopback-overlap", test_loopback_overlap);
+    g_test_add_func("/e1000/tx/pieces", test_pieces);
     g_test_add_func("/e1000/tx/statistics", test_statistics);
 }

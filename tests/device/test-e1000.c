@@ -320,6 +320,59 @@ static void test_phy(void)
     rig_close();
 }
 
+/* The link's status is latched, the partner's abilities are there only with it. */
+static void test_phy_link(void)
+{
+    rig_open(8, 8, 0);
+    g_assert_cmphex(phy_get(PHY_LPA), ==, LPA_ALL);
+    g_assert_cmphex(phy_get(PHY_GSTATUS), ==, GSTATUS_ALL);
+    g_assert_true(net_set_link("e1000", false, NULL));
+    g_assert_cmphex(phy_get(PHY_LPA) | phy_get(PHY_GSTATUS) | phy_get(PHY_ANE), ==, 0);
+    g_assert_cmphex(phy_get(PHY_PSSTAT), ==, 0);
+    g_assert_true(net_set_link("e1000", true, NULL));
+    test_device_state(rig.dev);
+    g_assert_cmphex(phy_get(PHY_STATUS) & PHY_STATUS_LINK, ==, 0); /* it was down meanwhile */
+    g_assert_cmphex(phy_get(PHY_STATUS) & PHY_STATUS_LINK, ==, PHY_STATUS_LINK);
+    g_assert_true(net_set_link("e1000", false, NULL));
+    g_assert_cmphex(phy_get(PHY_STATUS) & PHY_STATUS_LINK, ==, 0);
+    g_assert_true(net_set_link("e1000", true, NULL));
+    g_assert_cmphex(phy_get(PHY_STATUS) & PHY_STATUS_LINK, ==, PHY_STATUS_LINK);
+    g_assert_cmphex(phy_get(PHY_LPA), ==, LPA_ALL);
+    rig_close();
+}
+
+static uint32_t mode(void)
+{
+    return rd(STATUS) & (STATUS_FD | 3 << STATUS_SPEED_SHIFT);
+}
+
+/* The mode is what the PHY offers or is set to; the MAC may be forced to another. */
+static void test_speed(void)
+{
+    enum { HALF = 0, FULL = STATUS_FD, S100 = 1 << STATUS_SPEED_SHIFT, S1000 = 2 * S100 };
+    rig_open(8, 8, 0);
+    g_assert_cmphex(mode(), ==, FULL | S1000);
+    phy_set(PHY_GCON, 0x100);
+    phy_set(PHY_CTRL, 0x1140 | PHY_CTRL_RESTART);
+    vclock_step(NS_PER_SEC);
+    g_assert_cmphex(mode(), ==, HALF | S1000);
+    phy_set(PHY_GCON, 0);
+    phy_set(PHY_ANA, 0x0101);
+    phy_set(PHY_CTRL, 0x1140 | PHY_CTRL_RESTART);
+    vclock_step(NS_PER_SEC);
+    g_assert_cmphex(mode(), ==, FULL | S100);
+    g_assert_cmphex(phy_get(PHY_PSSTAT), ==, 0x6c00);
+    phy_set(PHY_CTRL, 0); /* no negotiation: 10 Mb/s, half duplex */
+    g_assert_cmphex(mode(), ==, HALF);
+    phy_set(PHY_CTRL, PHY_CTRL_SPEED_100 | PHY_CTRL_FULL);
+    g_assert_cmphex(mode(), ==, FULL | S100);
+    wr(CTRL, CTRL_FRCSPD | CTRL_FRCDPX | CTRL_SPEED_1000);
+    g_assert_cmphex(mode(), ==, HALF | S1000);
+    g_assert_cmphex(rd(STATUS) & STATUS_LU, ==, STATUS_LU);
+    test_device_state(rig.dev);
+    rig_close();
+}
+
 static void test_link(void)
 {
     rig_open(8, 8, RCTL_BAM);
@@ -350,12 +403,19 @@ static void test_props(void)
 {
     rig_open(8, 8, 0);
     g_autofree char *taken = test_device_error(rig.m, &e1000_class, "romfile=,netdev=net0");
-    g_assert_nonnull(strstr(taken, "in use by 'e1000'"));
+    g_assert_nonnull(strstr(taken, "in use by 'e1000.0'"));
     g_autofree char *group =
         test_device_error(rig.m, &e1000_class, "romfile=,mac=01:00:5e:00:00:01");
     g_assert_nonnull(strstr(group, "mac"));
     g_autofree char *none = test_device_error(rig.m, &e1000_class, "romfile=,netdev=net1");
     g_assert_nonnull(strstr(none, "net0"));
+    /* Their names, as QEMU has them; the first one's is known without its number, too. */
+    test_device(rig.m, &e1000_class, "romfile=");
+    g_assert_nonnull(net_find("e1000.0"));
+    g_assert_nonnull(net_find("e1000.1"));
+    g_assert_true(net_set_link("e1000", false, NULL));
+    g_assert_true(net_find("e1000.0")->link_down);
+    g_assert_false(net_find("e1000.1")->link_down);
     rig_close();
 }
 
@@ -398,7 +458,28 @@ static void test_hostile(void)
     rig_close();
 }
 
-/* Rings that are right with descriptors that are anything, and frames of all sizes. */
+/* While descriptors are under way: to elsewhere, another size, or by a reset of the card. */
+static void move_rings(GRand *random)
+{
+    uint32_t what = g_rand_int(random);
+    bool away = what & 1;
+
+    if (what & 2)
+        wr(CTRL, (what & 4 ? CTRL_RST : 0) | (what & 8 ? CTRL_PHY_RST : 0));
+    wr(TDBAL, away ? what : TX_RING);
+    wr(TDBAH, away && what & 16 ? what : 0);
+    wr(TDLEN, away ? what % 4096 : rig.tx_size * DESC_BYTES);
+    wr(TDH, what & 32 ? what >> 8 & 31 : rd(TDH));
+    wr(RDBAL, away ? what / 2 : RX_RING);
+    wr(RDLEN, away ? what / 3 % 4096 : rig.rx_size * DESC_BYTES);
+    wr(RDH, what & 64 ? what >> 16 & 31 : rd(RDH));
+    wr(TCTL, TCTL_EN | (what & TCTL_PSP));
+    wr(RCTL, RCTL_EN | what >> 3);
+    vclock_step(NS_PER_MS);
+}
+
+/* Rings that are right, most of the time, with descriptors that are anything, frames of all sizes,
+ * a peer that is full at times, and a link that comes and goes. */
 static void test_fuzz(void)
 {
     g_autoptr(GRand) random = g_rand_new_with_seed(3);
@@ -422,10 +503,15 @@ static void test_fuzz(void)
         if (i % 32 == 0) {
             wr(CTRL, g_rand_int(random) & ~(CTRL_RST | CTRL_PHY_RST));
             wr(RXCSUM, g_rand_int(random));
-            wr(RCTL, RCTL_EN | (g_rand_int(random) & ~(uint32_t)RCTL_LBM));
+            wr(RCTL, RCTL_EN | g_rand_int(random));
             rig.net.full = flags & 64;
+            rig.net.take = flags >> 8 & 7;
             net_writable(&rig.net.end);
         }
+        if (i % 256 == 0)
+            net_set_link("e1000", flags & 3, NULL);
+        if (i % 512 == 0)
+            move_rings(random);
         if (rd(TDH) != rd(TDT))
             loop_step(rig.m->loop, false);
         while (fake_count(&rig.net))
@@ -444,6 +530,8 @@ int main(int argc, char **argv)
     g_test_add_func("/e1000/throttle", test_throttle);
     g_test_add_func("/e1000/eeprom", test_eeprom);
     g_test_add_func("/e1000/phy", test_phy);
+    g_test_add_func("/e1000/phy-link", test_phy_link);
+    g_test_add_func("/e1000/speed", test_speed);
     g_test_add_func("/e1000/link", test_link);
     g_test_add_func("/e1000/props", test_props);
     g_test_add_func("/e1000/rom", test_rom);

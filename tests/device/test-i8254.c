@@ -424,6 +424,58 @@ static void test_late(Fixture *f, gconstpointer props)
     g_assert_cmpuint(f->irq.rises - before, <=, 12);
 }
 
+typedef struct Guest {
+    bool waits;
+    unsigned asked;
+} Guest;
+
+static bool edge_waits(void *opaque)
+{
+    Guest *guest = opaque;
+    guest->asked++;
+    return guest->waits;
+}
+
+/* The guest does not take an edge: the next one is held, and none is lost once it does. */
+static void test_waits(Fixture *f, gconstpointer props)
+{
+    Guest guest = {0};
+    i8254_connect_waits(f->pit, edge_waits, &guest);
+    program(f, 0, 2, 1193);
+    int64_t period = ticks_to_ns(1193, I8254_HZ);
+    vclock_step(10 * period);
+    unsigned before = f->irq.rises;
+    g_assert_cmpuint(guest.asked, ==, g_strcmp0(props, "discard") ? before : 0);
+    guest.waits = true;
+    vclock_step(100 * period);
+    if (!g_strcmp0(props, "discard")) {
+        g_assert_cmpuint(f->irq.rises - before, ==, 100);
+        return;
+    }
+    g_assert_cmpuint(f->irq.rises, ==, before);
+    g_assert_cmpuint(guest.asked, <=, before + 202); /* twice a period */
+    test_device_state(f->pit);
+    guest.waits = false;
+    vclock_step(200 * period);
+    g_assert_cmpuint(f->irq.rises - before, >=, 299);
+    g_assert_cmpuint(f->irq.rises - before, <=, 301);
+    /* Of one that takes none for long the last second's are kept. */
+    guest.waits = true;
+    vclock_step(NS_PER_SEC);
+    vclock_step(9 * NS_PER_SEC);
+    guest.waits = false;
+    before = f->irq.rises;
+    vclock_step(3000 * period);
+    g_assert_cmpuint(f->irq.rises - before, >=, 3990);
+    g_assert_cmpuint(f->irq.rises - before, <=, 4010);
+    /* An output that is no tick is not held. */
+    guest.waits = true;
+    program(f, 0, 0, 100);
+    before = f->irq.rises;
+    vclock_step(period);
+    g_assert_cmpuint(f->irq.rises - before, ==, 1);
+}
+
 /* Counts of a few ticks cannot flood the host. */
 static void test_storm(Fixture *f, gconstpointer props)
 {
@@ -570,6 +622,8 @@ int main(int argc, char **argv)
     ADD("irq0", NULL, test_irq0);
     ADD("late/delay", NULL, test_late);
     ADD("late/discard", "discard", test_late);
+    ADD("waits/delay", NULL, test_waits);
+    ADD("waits/discard", "discard", test_waits);
     ADD("storm", NULL, test_storm);
     ADD("hostile", NULL, test_hostile);
     ADD("state", NULL, test_state);

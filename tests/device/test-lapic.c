@@ -725,6 +725,20 @@ static void test_needs_cpu(void)
     test_machine_free(m);
 }
 
+/* What waits already: a message to it would be lost. */
+static void test_waits(Fixture *f, gconstpointer data)
+{
+    const uint64_t second = 0xfee01000, everybody = 0xfeeff000;
+    g_assert_false(lapic_msi_waits(f->m, second, 0x61));
+    lapic_deliver_msi(f->m, second, 0x61);
+    g_assert_true(lapic_msi_waits(f->m, second, 0x61));
+    g_assert_true(lapic_msi_waits(f->m, everybody, 0x61));
+    g_assert_false(lapic_msi_waits(f->m, second, 0x62));
+    g_assert_false(lapic_msi_waits(f->m, 0xfee00000, 0x61));
+    g_assert_cmpint(ack(f, 1), ==, 0x61);
+    g_assert_false(lapic_msi_waits(f->m, second, 0x61)); /* in service is taken */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -746,6 +760,7 @@ int main(int argc, char **argv)
     ADD("init", NULL, test_init);
     ADD("hostile", NULL, test_hostile);
     ADD("state", NULL, test_state);
+    ADD("waits", NULL, test_waits);
     g_test_add_func("/lapic/needs-cpu", test_needs_cpu);
     return g_test_run();
 }

@@ -254,7 +254,11 @@ static void test_full(gconstpointer on_pci)
     g_assert_cmpuint(net.writable, ==, 0);
     test_device_state(dev);
     g_assert_false(net_send_buf(&net.end, frame, 1514));
-    reg(7, 0xff); /* the guest is told again of what it has not read */
+    reg(7, 0xff); /* the guest is told again of what it has not read; but it can end telling */
+    g_assert_cmphex(get(7), ==, 0);
+    g_assert_false(irq());
+    test_device_state(dev);
+    vclock_step(50000);
     g_assert_cmphex(get(7), ==, 1);
     g_assert_true(irq());
     reg(3, RX_START + 1); /* room, but too little: told of when that turns out */
@@ -305,10 +309,66 @@ static void test_filters(gconstpointer on_pci)
     g_assert_cmpuint(get(15), ==, 1);
     g_assert_cmpuint(get(15), ==, 0);
     start(0x04);
+    reg(0, CR_START | CR_PAGE1);
+    reg(7, 0x90); /* CURR outside of the ring: lost */
+    reg(0, CR_START);
+    g_assert_true(net_send_buf(&net.end, frame, 100));
+    g_assert_cmphex(get(7) & 0x10, ==, 0x10);
+    g_assert_cmpuint(get(15), ==, 1);
+    start(0x04);
     g_assert_true(net_send_buf(&net.end, frame, 13));
     g_assert_true(net_send_buf(&net.end, frame, 1515));
     g_assert_true(net_send_buf(&net.end, frame, 65536));
     g_assert_cmpuint(curr(), ==, RX_START);
+    close_card();
+}
+
+/* Loopback within the card: the frame may lie in the ring. */
+static void test_loopback(gconstpointer on_pci)
+{
+    uint8_t data[204];
+    open_card(on_pci != NULL);
+    make_frame(frame, 200, NIC_BYTES, 0x0800);
+    write_mem(RX_START * 256 + 2, frame, 200);
+    reg(13, 0x02);
+    reg(4, RX_START);
+    reg(5, 200);
+    reg(6, 0);
+    reg(0, 0x26); /* begins with what is no address of ours */
+    g_assert_cmpuint(curr(), ==, RX_START);
+    write_mem(RX_START * 256, frame, 200);
+    reg(0, 0x26);
+    g_assert_cmpuint(curr(), ==, RX_START + 1);
+    read_mem(RX_START * 256, data, sizeof(data));
+    g_assert_cmpmem(data + 4, 200, frame, 200);
+    g_assert_cmpuint(fake_count(&net), ==, 0);
+    /* A full ring loses it. */
+    write_mem(TX_PAGE * 256, frame, 200);
+    reg(4, TX_PAGE);
+    reg(3, RX_START + 2);
+    reg(7, 0xff);
+    reg(0, 0x26);
+    g_assert_cmphex(get(7) & 0x10, ==, 0x10);
+    g_assert_cmpuint(get(15), ==, 1);
+    close_card();
+}
+
+/* Realtek's page on PCI; an NE2000 has none. */
+static void test_page3(gconstpointer on_pci)
+{
+    open_card(on_pci != NULL);
+    reg(0, CR_START | 0xc0);
+    g_assert_cmphex(get(14), ==, on_pci ? 0x29 : 0);
+    g_assert_cmphex(get(15), ==, on_pci ? 0x80 : 0);
+    reg(6, 0); /* locked */
+    g_assert_cmphex(get(6), ==, on_pci ? 0x40 : 0);
+    reg(1, 0xc0);
+    reg(6, 0);
+    reg(5, 0x42);
+    g_assert_cmphex(get(1), ==, on_pci ? 0xc0 : 0);
+    g_assert_cmphex(get(6), ==, 0);
+    g_assert_cmphex(get(5), ==, on_pci ? 0x42 : 0);
+    test_device_state(dev);
     close_card();
 }
 
@@ -322,6 +382,16 @@ static void test_hostile(gconstpointer on_pci)
         uint32_t value = g_rand_int(random);
         if (at == port + 0x1f && value % 16)
             continue;
+        if (i % 100 == 0) {
+            net.take = value >> 8 & 7;
+            net.full = value >> 12 & 1;
+            net_writable(&net.end);
+        }
+        if (i % 500 == 0) {
+            net_set_link(dev->id, value >> 16 & 3, NULL);
+            start(0x1f);
+            loop_step(m->loop, false);
+        }
         switch (value % 4) {
         case 0:
             outl(m, at, g_rand_int(random));
@@ -359,6 +429,8 @@ int main(int argc, char **argv)
     add("ring", test_ring);
     add("full", test_full);
     add("filters", test_filters);
+    add("loopback", test_loopback);
+    add("page3", test_page3);
     add("hostile", test_hostile);
     return g_test_run();
 }

@@ -19,13 +19,15 @@ typedef struct FakeNet {
     GQueue frames; /* of GBytes */
     bool full;
     unsigned refused, writable;
-    unsigned take; /* refuses after so many more; 0: no limit */
+    unsigned take;   /* refuses after so many more; 0: no limit */
+    int most_pieces; /* of a frame */
 } FakeNet;
 
 static inline bool fake_receive(NetEnd *end, const struct iovec *iov, int count, size_t bytes)
 {
     FakeNet *net = end->opaque;
     GByteArray *all = g_byte_array_new();
+    net->most_pieces = MAX(net->most_pieces, count);
     if (net->full) {
         net->refused++;
         g_byte_array_unref(all);

@@ -184,6 +184,38 @@ static void test_hostile(void)
     test_machine_free(m);
 }
 
+/* FERR#, IRQ13, port F0h and IGNNE#. */
+static void test_coprocessor(void)
+{
+    TestIrq irq = {0};
+    set_up();
+    test_isa_irq(m, 13, &irq);
+    outb(m, 0xf0, 0); /* no error: nothing to ignore */
+    g_assert_false(m->ferr(m, false));
+    g_assert_false(irq.level);
+    g_assert_false(m->ferr(m, true));
+    g_assert_true(irq.level);
+    g_assert_false(m->ferr(m, true)); /* asked again */
+    test_device_state(bridge);
+    g_assert_cmphex(inb(m, 0xf0), ==, 0xff);
+    outb(m, 0xf0, 0);
+    g_assert_false(irq.level);
+    g_assert_true(m->ferr(m, true));
+    g_assert_cmpuint(irq.rises, ==, 1);
+    g_assert_false(m->ferr(m, false)); /* the last error is gone, and IGNNE# with it */
+    g_assert_false(m->ferr(m, true));
+    g_assert_cmpuint(irq.rises, ==, 2);
+    /* The request stays if the error goes without a word to the port. */
+    m->ferr(m, false);
+    g_assert_true(irq.level);
+    m->ferr(m, true);
+    outb(m, 0xf0, 0x55);
+    g_assert_true(m->ferr(m, true));
+    device_reset(bridge);
+    g_assert_false(m->ferr(m, true)); /* neither is up any more */
+    test_machine_free(m);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -193,6 +225,7 @@ int main(int argc, char **argv)
     g_test_add_func("/piix3/reserved-lines", test_reserved_lines);
     g_test_add_func("/piix3/reset-lowers", test_reset_lowers);
     g_test_add_func("/piix3/reset-control", test_reset_control);
+    g_test_add_func("/piix3/coprocessor", test_coprocessor);
     g_test_add_func("/piix3/state", test_state);
     g_test_add_func("/piix3/hostile", test_hostile);
     return g_test_run();

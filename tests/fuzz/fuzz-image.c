@@ -133,13 +133,13 @@ static void snapshot_work(BlkNode *node, uint64_t r)
 {
     NodeSnapshot info = {.name = (char *)(uintptr_t) "fuzz", .icount = -1};
     const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, r % 3) : NULL;
-    g_autofree char *id = g_strdup(s ? s->id : "fuzz");
+    g_autofree char *id = g_strdup(s ? s->id : "fuzz"), *name = g_strdup(s ? s->name : "fuzz");
     if (r % 8 < 3)
         node_snapshot_create(node, &info, NULL);
     else if (r % 8 < 6)
         node_snapshot_apply(node, id, NULL);
     else
-        node_snapshot_delete(node, id, NULL);
+        node_snapshot_delete(node, name, NULL);
 }
 
 static void bitmap_work(BlkNode *node, uint64_t r)
@@ -178,7 +178,7 @@ static void operate(BlkNode *node, uint64_t *random)
         node_compact(node, &progress, NULL);
         break;
     case 2:
-        node_change_backing(node, r & 64 ? NULL : "some name", NULL, NULL);
+        node_change_backing(node, r & 64 ? NULL : "some name", r & 128 ? NULL : "raw", NULL);
         break;
     case 3:
         amend(node, r >> 8);

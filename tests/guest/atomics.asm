@@ -1,6 +1,7 @@
 ; SPDX-License-Identifier: GPL-2.0-or-later
-; All CPUs at once: XADD, CMPXCHG, CMPXCHG8B, XCHG, a lock by BTS, LOCK across a cache line and a page, and code
-; that one CPU changes for the others.  -DCPUS=N; -DPAGE: LOCK across a page, which KVM's emulator splits.
+; All CPUs at once: XADD, CMPXCHG, CMPXCHG8B, XCHG, a lock by BTS, LOCK across a cache line and a page, the same
+; bytes by LOCK across a border and beside it, and code that one CPU changes for the others.  -DCPUS=N; -DPAGE:
+; LOCK across a page, which KVM's emulator splits.
 %define FIRMWARE
 %include "guest.inc"
 
@@ -19,6 +20,9 @@ TOKEN           equ 0x520
 BY_TOKEN        equ 0x524
 BY_LINE         equ 0x57e               ; across a border of 64 bytes
 BY_PAGE         equ 0xffe               ; of a page
+MIXED           equ 20000               ; times
+MIXED_PAGE      equ 0x3000              ; this word, and the doubleword two bytes below
+MIXED_LINE      equ 0x3440
 PATCHED         equ 0x9000              ; MOV AX, imm16; RET
 WRONG           equ 0x528
 PATCH_GO        equ 0x52c
@@ -31,6 +35,10 @@ main:
         rep stosb
         mov dword [BY_PAGE], 0
         mov dword [BY_LINE], 0
+        mov dword [MIXED_PAGE - 2], 0
+        mov dword [MIXED_PAGE], 0
+        mov dword [MIXED_LINE - 2], 0
+        mov dword [MIXED_LINE], 0
         mov byte [PATCHED], 0xb8
         mov word [PATCHED + 1], 0
         mov byte [PATCHED + 3], 0xc3
@@ -70,6 +78,13 @@ main:
         expect_total BY_LINE, "across a line"
 %ifdef PAGE
         expect_total BY_PAGE, "across a page"
+%macro expect_mixed 2
+        cmp word [%1], (2 * CPUS * MIXED) & 0xffff
+        call report
+        db %2, 10, 0
+%endmacro
+        expect_mixed MIXED_PAGE, "across a page and beside it"
+        expect_mixed MIXED_LINE, "across a line and beside it"
 %endif
         ; The code changes; then the others are told, and look at what it returns (SDM vol. 3, 8.1.3).
         mov dword [DONE], 1
@@ -173,6 +188,15 @@ work:   mov edi, EACH
         lock add dword [BY_PAGE], 1
         dec edi
         jnz .next
+%ifdef PAGE
+        mov edi, MIXED
+.mixed: lock add dword [MIXED_PAGE - 2], 0x10000
+        lock inc word [MIXED_PAGE]
+        lock add dword [MIXED_LINE - 2], 0x10000
+        lock inc word [MIXED_LINE]
+        dec edi
+        jnz .mixed
+%endif
         lock inc dword [DONE]
         retf
 trampoline_end:

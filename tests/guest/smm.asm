@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-or-later
 ; System management mode: an SMI by the power management's port, the state that is saved, SMBASE moved into
-; SMRAM, which only the mode sees.
+; SMRAM, which only the mode sees; an SMI inside it, which waits for RSM; a single step that waits, too.
 %define FIRMWARE
 %include "guest.inc"
 
@@ -17,6 +17,10 @@ COUNT           equ 0x500
 SEEN_IP         equ 0x504
 SEEN_AX         equ 0x508
 SEEN_SMRAM      equ 0x50c
+DEPTH           equ 0x510
+NESTED          equ 0x514
+STEPPED         equ 0x518               ; the IP of a single step, and where it came: in SMM or not
+STEPPED_IN_SMM  equ 0x51c
 
 ; Byte %2 to PCI configuration register %1.
 %macro pci 2
@@ -31,6 +35,10 @@ SEEN_SMRAM      equ 0x50c
 main:
         set_up
         mov dword [COUNT], 0
+        mov dword [DEPTH], 0
+        mov dword [NESTED], 0
+        mov dword [STEPPED], 0
+        mov dword [STEPPED_IN_SMM], 0
         pci POWER + 0x5b, 2             ; APMC_EN
         ; The first handler, in plain memory: moves SMBASE to 0xa0000.
         push cs
@@ -79,12 +87,35 @@ after_first:
         db "SMRAM is hidden outside", 0
         mov dword [es:0x4000], 0x11111111
         out APMC, al
-        cmp dword [COUNT], 0x101
+        cmp dword [COUNT], 0x201
         call report
-        db "the second SMI, in SMRAM", 0
+        db "the second SMI, in SMRAM, and one that it asks for", 0
+        cmp dword [NESTED], 0
+        call report
+        db "not before RSM", 0
         cmp dword [SEEN_SMRAM], 0x5ec2e7
         call report
         db "SMRAM is as it was", 0
+        ; A trap that is due when the SMI comes is had when all is over.
+        mov word [1 * 4], step - begin
+        mov word [1 * 4 + 2], cs
+        pushf
+        pop ax
+        or ax, 0x100
+        push ax
+        popf
+        out APMC, al
+after_step:
+        nop
+        cmp dword [COUNT], 0x301
+        call report
+        db "an SMI with a single step", 0
+        cmp dword [STEPPED_IN_SMM], 0
+        call report
+        db "no trap inside", 0
+        cmp word [STEPPED], after_step - begin
+        call report
+        db "it came behind RSM", 0
         ; RSM has no business out here.
         mov word [6 * 4], invalid - begin
         mov word [6 * 4 + 2], cs
@@ -99,6 +130,18 @@ invalid:
         push bp
         mov bp, sp
         add word [bp + 2], 2
+        pop bp
+        iret
+
+step:   push bp
+        mov bp, sp
+        push eax
+        mov ax, [bp + 2]
+        mov [STEPPED], ax
+        mov eax, [DEPTH]
+        mov [STEPPED_IN_SMM], eax
+        and word [bp + 6], ~0x100
+        pop eax
         pop bp
         iret
 
@@ -138,6 +181,16 @@ second:
         mov [ds:ebx], eax
         mov ebx, COUNT
         add dword [ds:ebx], 0x100
+        inc dword [ds:ebx + DEPTH - COUNT]
+        cmp dword [ds:ebx + DEPTH - COUNT], 1
+        je .alone
+        inc dword [ds:ebx + NESTED - COUNT]
+.alone: cmp dword [ds:ebx], 0x101
+        jne .end
+        out APMC, al
+        nop
+        nop
+.end:   dec dword [ds:ebx + DEPTH - COUNT]
         rsm
 second_end:
         guest_end

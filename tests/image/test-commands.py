@@ -13,7 +13,7 @@ import zlib
 
 from tap import IMG, SEED, expect, img, main, peer, run
 
-IO = os.path.abspath(sys.argv[3])
+IO, VMRUN = os.path.abspath(sys.argv[3]), os.path.abspath(sys.argv[4])
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -162,6 +162,19 @@ def snapshot():
             run(second, "snapshot", "-d", "one", "s")
             run(first, "snapshot", "-d", "two", "s")
             check_ok("s")
+    for tool in (IMG, "qemu-img"):  # names that are others' IDs
+        peer("create", "-q", "-f", "qcow2", "s", "1M")
+        for name in ("a", "a", "1"):
+            peer("snapshot", "-c", name, "s")
+        run(tool, "snapshot", "-d", "1", "s")
+        left = [x["id"] for x in json.loads(peer("info", "--output=json", "s"))["snapshots"]]
+        expect(left == ["1", "2"], f"-d 1 left {left}")
+        run(tool, "snapshot", "-a", "2", "s")
+        run(tool, "snapshot", "-d", "2", "s", code=1)
+        run(tool, "snapshot", "-d", "a", "s")
+        left = [x["id"] for x in json.loads(peer("info", "--output=json", "s"))["snapshots"]]
+        expect(left == ["2"], f"-d a left {left}")
+    expect("is named 'a'" in img("snapshot", "-d", "2", "s", code=1), "-d ID")
     expect("no snapshot" in img("snapshot", "-a", "none", "s", code=1), "-a none")
     expect("only one" in img("snapshot", "-l", "-c", "x", "s", code=1), "two actions")
     img("create", "-q", "r", "1M")
@@ -202,6 +215,75 @@ def commit():
     expect("does not have a backing file" in img("commit", "base", code=1), "no backing")
 
 
+def locked_data_file():
+    """A drive whose base was written and closed again still has its external data file for itself."""
+    img("create", "-q", "-f", "qcow2", "-o", "data_file=data", "base", "1M")
+    img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    own_io("write -P 5 0 64k", file="top")
+    with subprocess.Popen([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio",
+                           "-drive", "file=top"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as p:
+        p.stdin.write("commit ide0-hd0\n")
+        said = ""
+        while "No active jobs" not in said:
+            p.stdin.write("info block-jobs\n")
+            said = p.stdout.readline()
+            while "No active" not in said and " of " not in said and p.poll() is None:
+                said = p.stdout.readline()
+        out = run(IO, "-f", "raw", "-c", "write 0 512", "data", code=None)
+        reads = run(IO, "-r", "-f", "raw", "-c", "read -P 5 0 64k", "data", code=None)
+        p.communicate("quit\n", timeout=60)
+    expect("'data' is locked" in out and "using it" in out, out)
+    expect("Pattern" not in reads and "read 65536" in reads, reads)
+
+
+def json_names():
+    """Backing files that are called json:{...}, a raw disk in a part of a file above all."""
+    fill("whole", 3 * MIB, 11)
+    os.mkdir("d")
+    part = '{"driver": "raw", "offset": 65536, "size":1048576, "file":{"driver":"file","filename":"whole"}}'
+    img("create", "-q", "-f", "qcow2", "base.q", "1M")
+    own_io("write -P 9 0 1M", file="base.q")
+    for name, fmt in ((part, "raw"), ('{"driver":"raw","offset":512,"file":{"driver":"file","filename":"whole"}}', "raw"),
+                      ('{"driver":"qcow2","file":{"driver":"file","filename":"base.q"}}', "qcow2"),
+                      ('{"file":{"driver":"file","filename":"b\\u0061se.q"}}', "qcow2")):
+        for maker in (IMG, "qemu-img"):
+            run(maker, "create", "-q", "-f", "qcow2", "-b", "json:" + name, "-F", fmt, "d/top")
+            equal("d/top", "d/top")
+            img("convert", "-O", "raw", "d/top", "o.raw")
+            peer("convert", "-O", "raw", "d/top", "p.raw")
+            run("cmp", "o.raw", "p.raw")
+            os.unlink("d/top")
+    for name, text in (("{", "expected a string"), ("{}", "filename is missing"), ("[]", "expected '{'"),
+                       ('{"driver":"raw"}', "file.filename is missing"), ('{"a":' * 99, "levels"),
+                       ('{"driver":"raw"', "expected ','"), ('{"filename":"x"}y', "expected the end"),
+                       ('{"filename":}', "expected a value"), ('{"filename":"\\ud800"}', "expected a character"),
+                       ('{"filename":"x","zz":1}', "'zz' is unknown"), ('{"driver":"zz","filename":"x"}', "not 'zz'"),
+                       ('{"driver":"raw","offset":-1,"file":{"filename":"whole"}}', "is no number"),
+                       ('{"driver":"raw","offset":7,"file":{"filename":"whole"}}', "multiples of 512"),
+                       ('{"driver":"raw","offset":4194304,"file":{"filename":"whole"}}', "lie outside"),
+                       ('{"driver":"raw","size":9223372036854775296,"file":{"filename":"whole"}}', "lie outside"),
+                       ('{"driver":"qcow2","offset":512,"file":{"filename":"base.q"}}', "for raw images"),
+                       ('{"driver":"nbd"}', "has a path, or a host"),
+                       ('{"driver":"nbd","server":{"type":"unix","path":"none"}}', "cannot connect"),
+                       ('{"driver":"nbd","host":"::1","port":"1","export":"x"}', "cannot connect")):
+        img("create", "-q", "-f", "qcow2", "-u", "-b", "json:" + name, "-F", "raw", "top", "1M")
+        out = img("convert", "-O", "raw", "top", "o.raw", code=1)
+        expect(text in out or "without NBD" in out, f"{name}: {out}")
+    # what vmrun writes into an overlay of a part
+    with open("script", "w") as f:
+        f.write("snapshot_blkdev ide0-hd0 snap\nquit\n")
+    with open("script") as f:
+        subprocess.run([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio", "-drive",
+                        "driver=raw,file=whole,offset=64k,size=1M"], stdin=f, check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+    peer("convert", "-O", "raw", "snap", "p.raw")
+    img("convert", "-O", "raw", "snap", "o.raw")
+    run("cmp", "o.raw", "p.raw")
+    with open("whole", "rb") as f:
+        expect(open("p.raw", "rb").read() == f.read()[65536:65536 + MIB], "not that part")
+
+
 def rebase():
     for program in (IMG, "qemu-img"):
         chain()
@@ -223,7 +305,7 @@ def rebase():
         equal("top", "right.raw")
         check_ok("top")
     expect("-b is missing" in img("rebase", "top", code=1), "no -b")
-    expect("new backing file 'none'" in img("rebase", "-b", "none", "top", code=1), "-b none")
+    expect("new backing file 'none'" in img("rebase", "-b", "none", "-F", "raw", "top", code=1), "-b none")
     expect("lock" in img("rebase", "-b", "top", "-F", "qcow2", "top", code=1), "itself")
 
 
@@ -550,4 +632,5 @@ if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
-        (compact, True), (names, False), (progress, False), (matrix, True), (bad_input, False))])
+        (compact, True), (names, False), (progress, False),
+        (locked_data_file, False), (json_names, True), (matrix, True), (bad_input, False))])

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 import sys
 
 from tap import IMG, SEED, Failed, WORK, expect, img, main, peer, run
@@ -200,6 +201,22 @@ def machine():
     out = run(VMRUN, *drive, "-object", "secret,id=s,file=key", "-drive", "file=i,key-secret=s",
               stdin="info block\nquit\n")
     expect("ide0-hd0: i (luks)" in out, out)
+    img("create", "-q", "-f", "qcow2", "-u", "-b", "i", "-F", "luks", "top", 3 * MIB)
+    out = run(VMRUN, *drive, "-object", "secret,id=s,file=key", "-drive",
+              "file=top,backing.encrypt.key-secret=s", stdin="info block\nquit\n")
+    expect("ide0-hd0: top (qcow2)" in out, out)
+    # what a job opens anew needs the password again
+    for file in ("file=i,key-secret=s,snapshot=on", "file=top,backing.key-secret=s"):
+        with subprocess.Popen([VMRUN, *drive, "-object", "secret,id=s,file=key", "-drive", file],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, bufsize=1) as p:
+            p.stdin.write("commit ide0-hd0\n")
+            said = ""
+            while "No active jobs" not in said and p.poll() is None:
+                p.stdin.write("info block-jobs\n")
+                said += p.stdout.readline()
+            said += p.communicate("quit\n", timeout=60)[0]
+        expect("missing" not in said and "rror" not in said, said)
     out = run(VMRUN, *drive, "-drive", "file=i", stdin="quit\n", code=1)
     expect("its password is missing" in out, out)
     out = run(VMRUN, *drive, "-drive", "file=i,key-secret=s", stdin="quit\n", code=1)

@@ -176,6 +176,48 @@ def vpc_differencing():
     expect("No such file" in img("convert", "-f", "vpc", "-O", "raw", "d/child.vhd", "o.raw", code=1), "alone")
 
 
+def child_head(name):
+    """The first sectors of a differencing VHD of 4 MiB without blocks of its own."""
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on", "made.vhd", 4 * MIB)
+    data = open("made.vhd", "rb").read()
+    footer, header = bytearray(data[:512]), bytearray(data[512:1536])
+    struct.pack_into(">I", footer, 60, 4)
+    vhd_sum(footer, 64)
+    text = name.encode("utf-16-le")
+    struct.pack_into(">4sIIIQ", header, 576, b"W2ku", 512, len(text), 0, 2048)
+    vhd_sum(header, 36)
+    return bytes(footer + header + b"\xff" * 512 + text.ljust(512, b"\0")), bytes(footer)
+
+
+def vpc_attack():
+    """What a guest writes to a fixed disk does not make another image of it."""
+    os.mkdir("d")
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on,subformat=fixed", "d/secret.vhd", 4 * MIB)
+    with open("d/secret.vhd", "r+b") as f:
+        f.write(b"secret" * 1000)
+    head, footer = child_head(os.path.abspath("d/secret.vhd"))
+    img("create", "-q", "-f", "vpc", "-o", "force_size=on,subformat=fixed", "disk.vhd", 4 * MIB)
+    with open("disk.vhd", "r+b") as f:
+        f.write(head)
+    for said in (["-f", "vpc"], []):
+        img("convert", *said, "-O", "raw", "disk.vhd", "o.raw")
+        found = open("o.raw", "rb").read()
+        expect(found == head + bytes(4 * MIB - len(head)), f"{said}: not the guest's sectors")
+        expect("backing" not in img("info", *said, "disk.vhd"), "a parent")
+    # A fixed image whose footer is lost is none, whatever copy its guest wrote.
+    fixed = open("disk.vhd", "rb").read()
+    with open("lost.vhd", "wb") as f:
+        f.write(fixed[-512:] + fixed[512:-512])
+    expect("footer is damaged" in img("info", "-f", "vpc", "lost.vhd", code=1), "a copy of a fixed one")
+    # A parent elsewhere is followed only for who says what the image is.
+    with open("child.vhd", "wb") as f:
+        f.write(head + footer)
+    out = img("convert", "-O", "raw", "child.vhd", "o.raw", code=1)
+    expect("another folder" in out, out)
+    img("convert", "-f", "vpc", "-O", "raw", "child.vhd", "o.raw")
+    expect(open("o.raw", "rb").read(6) == b"secret", "the parent is not read")
+
+
 def vmdk_parent():
     for maker, other in ((IMG, "qemu-img"), ("qemu-img", IMG)):
         peer("create", "-q", "-f", "vmdk", "base.vmdk", 4 * MIB)
@@ -228,7 +270,7 @@ def sealed(data, at):
 GUID = bytes(range(1, 17))
 
 
-def log_entry(number, tail, end, changes):
+def log_entry(number, tail, flushed, end, changes):
     """changes: (offset in the file, sector) or (offset, bytes to be zeroed)."""
     descriptors, sectors = b"", b""
     for offset, what in changes:
@@ -243,15 +285,15 @@ def log_entry(number, tail, end, changes):
     struct.pack_into("<4sIIIQI", head, 0, b"loge", 0, len(head) + len(sectors), tail, number,
                      len(changes))
     head[32:48] = GUID
-    struct.pack_into("<QQ", head, 48, end, end)
+    struct.pack_into("<QQ", head, 48, flushed, end)
     return sealed(bytearray(head + sectors), 4)
 
 
-def put_log(image, entries, at):
+def put_log(image, entries, at, end=None):
     """Entries (but for their tails) into the ring of 1 MiB at 1 MiB, the first at `at`."""
     tail = at
     for number, changes in entries:
-        entry = log_entry(number, tail, len(image), changes)
+        entry = log_entry(number, tail, len(image), end or len(image), changes)
         for i, byte in enumerate(entry):
             image[MIB + (at + i) % MIB] = byte
         at = (at + len(entry)) % MIB
@@ -314,6 +356,24 @@ def vhdx_log():
         img("check", "-r", "all", "i.vhdx", code={0, 1})
 
 
+def vhdx_log_of_zeros():
+    """A log that zeroes more than there is takes no room on the host, and not past its own end."""
+    img("create", "-q", "-f", "vhdx", "-o", "block_size=1M", "made.vhdx", 8 * MIB)
+    for end, bytes_, at, text in ((512 * MIB, 500 * MIB, 12 * MIB, "log was replayed"),
+                                  (512 * MIB, 501 * MIB, 12 * MIB, "log is damaged"),
+                                  (512 * MIB, 1 << 63, 0, "log is damaged"),
+                                  (1 << 48, 4096, 12 * MIB, "log is damaged")):
+        image = bytearray(open("made.vhdx", "rb").read())
+        put_log(image, [(7, [(at, bytes_)])], 0, end)
+        set_header(image, GUID)
+        open("i.vhdx", "wb").write(image)
+        out = img("check", "-r", "all", "i.vhdx", code={0, 1})
+        expect(text in out, f"{end} {bytes_}: {out}")
+        used = os.stat("i.vhdx").st_blocks * 512
+        expect(used < 64 * MIB, f"{end} {bytes_}: {used} bytes are taken")
+    expect(os.path.getsize("i.vhdx") < 64 * MIB, "a damaged log extended the file")
+
+
 def tests():
     for shape in SHAPES:
         yield f"work/{shape[0]}/ours", both_ways(IMG, shape), True
@@ -329,7 +389,9 @@ def tests():
         yield f"convert/{fmt}/{options}", convert(fmt, options), True
         yield f"info/{fmt}/{options}", info(fmt, options), True
     yield "vhdx/log", vhdx_log, True
+    yield "vhdx/log-of-zeros", vhdx_log_of_zeros, False
     yield "vpc/differencing", vpc_differencing, False
+    yield "vpc/attack", vpc_attack, False
     yield "vmdk/parent", vmdk_parent, True
     yield "vmdk/elsewhere", vmdk_elsewhere, False
 

@@ -211,6 +211,33 @@ def machine():
         expect(shell.p.returncode == 0, f"exit code {shell.p.returncode}")
 
 
+def below():
+    """Overlays that snapshot, mirror and stream make call a remote disk by its whole name."""
+    data()
+    with Server("raw", "-f", "raw") as server:
+        remote = f"nbd+unix:///?socket={server.path}"
+        for name in ("mid", "top"):
+            img("create", "-q", "-f", "qcow2", "-b", {"mid": remote, "top": "mid"}[name],
+                "-F", {"mid": "raw", "top": "qcow2"}[name], name)
+        for drive, command in ((f"file={remote},format=raw", "snapshot_blkdev ide0-hd0 out"),
+                               ("file=mid", "drive_mirror ide0-hd0 out qcow2"),
+                               ("file=top", f"block_stream ide0-hd0 0 {remote}")):
+            with Shell("-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio", "-drive",
+                       drive, program=VMRUN) as shell:
+                shell.p.stdin.write(command + "\n")
+                while "No active" not in shell.say("info block-jobs", ("No active jobs", " of ")):
+                    if "mirror" in command and os.path.exists("out"):
+                        break
+                shell.p.stdin.write("quit\n")
+                shell.p.stdin.flush()
+                shell.p.wait(60)
+            made = "top" if "stream" in command else "out"
+            out = img("info", made)
+            expect(f"backing file: {remote}\n" in out and "backing file format: raw" in out, out)
+            if made == "out":
+                os.unlink("out")
+
+
 def strangers():
     """Servers that say nothing, or something else."""
     def serve(listener, words):
@@ -264,4 +291,4 @@ if __name__ == "__main__":
         sys.exit(0)
     main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
           ("dying", dying, True), ("killed-under-load", killed_under_load, True),
-          ("machine", machine, True), ("strangers", strangers, False), ("names", bad_names, False)])
+          ("machine", machine, True), ("below", below, True), ("strangers", strangers, False), ("names", bad_names, False)])

@@ -206,7 +206,7 @@ static bool do_rebase_long(BlkNode *node, GError **error)
     char name[400];
     memset(name, 'n', sizeof(name));
     name[sizeof(name) - 1] = 0;
-    return node_change_backing(node, node->cluster >= 2048 ? name : "n", NULL, error);
+    return node_change_backing(node, node->cluster >= 2048 ? name : "n", "raw", error);
 }
 
 static bool do_amend(BlkNode *node, GError **error)

@@ -20,8 +20,8 @@ SHAPES = [
     ("v3-512", "qcow2", "cluster_size=512", 3 * MIB, "-c"),
     ("v3-512-r64", "qcow2", "cluster_size=512,refcount_bits=64", 5 * MIB, "-d"),
     ("v3-4k-r1", "qcow2", "cluster_size=4k,refcount_bits=1", 6 * MIB, "-c"),
-    ("v3-1k-r2", "qcow2", "cluster_size=1k,refcount_bits=2", 6 * MIB, "-d"),
-    ("v3-1k-r4", "qcow2", "cluster_size=1k,refcount_bits=4", 6 * MIB, ""),
+    ("v3-1k-r2", "qcow2", "cluster_size=1k,refcount_bits=2", 6 * MIB, "-cd"),
+    ("v3-1k-r4", "qcow2", "cluster_size=1k,refcount_bits=4", 6 * MIB, "-c"),
     ("v3-2k-r8", "qcow2", "cluster_size=2k,refcount_bits=8", 6 * MIB, "-cd"),
     ("v3-8k-r32", "qcow2", "cluster_size=8k,refcount_bits=32", 6 * MIB, "-cd"),
     ("v3-2m", "qcow2", "cluster_size=2M", 13 * MIB, "-d"),
@@ -164,6 +164,17 @@ def convert(fmt, options, args):
             ours, others = os.path.getsize("out"), os.path.getsize("theirs")
             if "-S" not in args:
                 expect(ours < others * 1.1 + 131072, f"larger than the peer's: {ours}, {others}")
+    return test
+
+
+def packed(bits):
+    """Clusters that shrink to almost nothing: as many in one as its count allows, and more."""
+    def test():
+        with open("text.raw", "wb") as f:
+            f.write(b"".join(b"%05d" % n * 13107 + b"\n" for n in range(600)))
+        img("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", f"refcount_bits={bits}", "text.raw", "out")
+        peer_check("out", "qcow2")
+        peer_compare("out", "qcow2", "text.raw")
     return test
 
 
@@ -343,6 +354,9 @@ def tests():
         yield f"convert/{fmt}/{options}/W", convert(fmt, options, ["-W", "-m", "16"]), True
         if fmt != "raw":
             yield f"convert/{fmt}/{options}/c", convert(fmt, options, ["-c"]), True
+    for bits in (2, 4, 8):  # more small clusters than one count can hold
+        yield f"convert/r{bits}/c", convert("qcow2", f"refcount_bits={bits}", ["-c"]), True
+        yield f"packed/r{bits}", packed(bits), True
     yield "convert/zstd", convert("qcow2", "compression_type=zstd", ["-c"]), True
     yield "convert/S0", convert("qcow2", None, ["-S", "0"]), True
     yield "convert/S64k", convert("raw", None, ["-S", "64k"]), True

@@ -58,17 +58,30 @@ def create():
     expect(os.path.getsize("a") == MIB, "a failed create emptied the file that stood there")
     img("create", "-q", "-f", "qcow2", "-u", "-b", "none", "-F", "raw", "u", "1M")
     says("No such file", "convert", "u", "x")
-    img("create", "-q", "-f", "qcow2", "-b", "a", "c")
+    img("create", "-q", "-f", "qcow2", "-b", "a", "-F", "raw", "c")
     info = json.loads(img("info", "--output=json", "c"))
     expect(info["virtual-size"] == MIB and info["backing-filename-format"] == "raw", str(info))
+    img("create", "-q", "-f", "qcow2", "-o", "size=3M", "d")
+    for fmt in ("qcow2", "qcow"):  # what a guest wrote must not be taken for what its disk is
+        for argv in (["create", "-f", fmt, "-b", "a", "e"], ["create", "-f", fmt, "-u", "-b", "a", "e", "1M"],
+                     ["create", "-f", fmt, "-o", "backing_file=a", "e"],
+                     ["convert", "-O", fmt, "-B", "a", "c", "e"],
+                     ["convert", "-O", fmt, "-o", "backing_file=a", "c", "e"]):
+            out = says("without backing format", *argv)
+            expect("-F" in out, out)
+            expect(not os.path.exists("e"), f"{argv} left a file")
+    before = open("c", "rb").read()
+    for argv in (["rebase", "-b", "d", "c"], ["rebase", "-u", "-b", "d", "c"],
+                 ["amend", "-o", "backing_file=d", "c"]):
+        says("without backing format", *argv)
+        expect(open("c", "rb").read() == before, f"{argv} changed the image")
     says("cluster_size", "create", "-f", "qcow2", "-o", "help", code=0)
     says("preallocation", "create", "-o", "?", code=0)
-    img("create", "-q", "-f", "qcow2", "-o", "size=3M", "d")
     expect(json.loads(img("info", "--output=json", "d"))["virtual-size"] == 3 * MIB, "-o size")
     for how in ("off", "falloc", "full"):
         img("create", "-q", "-o", f"preallocation={how}", "p", "2M")
         expect((os.stat("p").st_blocks * 512 >= 2 * MIB) == (how != "off"), how)
-    says("only be used at the same time", "create", "-f", "qcow2", "-b", "a", "-o", "preallocation=full", "e")
+    says("only be used at the same time", "create", "-f", "qcow2", "-b", "a", "-F", "raw", "-o", "preallocation=full", "e")
 
 
 def info():

@@ -52,10 +52,22 @@ void open_fails(const char *text, const char *why)
     g_error_free(error);
 }
 
+/* Of a file that make() made. */
+static const char *format_of(const char *name)
+{
+    g_autofree char *path = path_of(name), *data = NULL;
+    gsize bytes;
+    if (!g_file_get_contents(path, &data, &bytes, NULL))
+        g_error("cannot read '%s'", path);
+    return format_probe((const uint8_t *)data, bytes)->name;
+}
+
 void make(const char *name, const char *format, const char *backing)
 {
     g_autofree char *path = path_of(name);
     CreateSpec spec = {.size = DRIVE_SIZE, .backing = backing};
+    if (backing)
+        spec.backing_format = format_of(backing);
     GError *error = NULL;
     CoSched *sched = co_sched_new(loop_main());
     unlink(path);

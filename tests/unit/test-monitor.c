@@ -384,6 +384,15 @@ static void test_info(Fixture *f, gconstpointer data)
     check(f, "info usernet", "");
     check(f, "netdev_add user", "Error: netdev_add user: id= is missing\n");
     check_has(f, "netdev_add usr,id=n", "did you mean 'user'?");
+    check_has(f, "netdev_add help", "  user,id=ID[,net=ADDR/BITS]");
+    check_has(f, "netdev_add user,id=f,hostfwd=tcp:127.0.0.1:0-:22",
+              "network 'f' forwards tcp 127.0.0.1:");
+    check(f, "netdev_del f", "");
+    check(f, "netdev_add hubport,id=h,hubid=3", "");
+    check(f, "netdev_add hubport,id=g,hubid=3,netdev=x",
+          "Error: there is no network 'x'; there are: h\n");
+    check(f, "info network", "hub 3\n \\ h\n");
+    check(f, "netdev_del h", "");
     check(f, "netdev_add user,id=n,restrict=on", "");
     check_has(f, "info network",
               "n: index=0,type=user,net=10.0.2.0,mask=255.255.255.0,restrict=on");

@@ -39,8 +39,7 @@ static void test_short_rule(void)
 }
 
 /* A stream that never opens. */
-static void *no_stream(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                       void (*receive)(void *opaque, const uint8_t *buf, size_t length),
+static void *no_stream(const char *spec, const char *id, const NetStreamHandlers *handlers,
                        void *opaque, GError **error)
 {
     fail(error, "no such stream");

@@ -378,6 +378,79 @@ static void test_hub_user(void)
 
 /* ---- Options ---- */
 
+static void expect_error(const char *options, const char *part)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Options) opts = options_parse("-netdev", options, "type", NULL, NULL);
+    g_assert_null(net_open(opts, &error));
+    if (!strstr(error->message, part))
+        g_test_message("%s: %s", options, error->message);
+    g_assert_nonnull(strstr(error->message, part));
+    g_assert_null(strchr(error->message, '\n'));
+}
+
+/* A descriptor of another kind than the network's would spin at its end, or say nothing. */
+static void test_fd_kinds(void)
+{
+    static const struct {
+        const char *options;
+        int type;
+        const char *error;
+    } rows[] = {
+        {"dgram,local.type=fd,local.str=%d", SOCK_STREAM, "must be a socket of datagrams"},
+        {"dgram,local.type=fd,local.str=%d", SOCK_SEQPACKET, "must be a socket of datagrams"},
+        {"stream,addr.type=fd,addr.str=%d", SOCK_DGRAM, "must be a socket of streams"},
+        {"stream,addr.type=fd,addr.str=%d", SOCK_SEQPACKET, "must be a socket of streams"},
+        {"socket,fd=%d", SOCK_SEQPACKET, "must be a socket of streams or datagrams"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        int pair[2];
+        g_assert_cmpint(socketpair(AF_UNIX, rows[i].type, 0, pair), ==, 0);
+        g_auto(GStrv) parts = g_strsplit(rows[i].options, "%d", 0);
+        g_autofree char *options = g_strdup_printf("%s%d", parts[0], pair[0]);
+        expect_error(options, rows[i].error);
+        close(pair[0]);
+        close(pair[1]);
+    }
+    int alone = socket(AF_INET, SOCK_STREAM, 0);
+    g_autofree char *options = g_strdup_printf("stream,addr.type=fd,addr.str=%d", alone);
+    expect_error(options, "must be a connected socket");
+    close(alone);
+}
+
+/* A file of ours that nobody listens at is replaced, and nothing else. */
+static void test_paths(void)
+{
+    static const char *const forms[] = {
+        "stream,id=s,server=on,addr.type=unix,addr.path=%s",
+        "dgram,id=s,local.type=unix,local.path=%s,remote.type=unix,remote.path=/x"};
+    g_autofree char *path = g_build_filename(dir, "path", NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(forms); i++) {
+        g_auto(GStrv) parts = g_strsplit(forms[i], "%s", 0);
+        g_autofree char *options = g_strjoinv(path, parts), *text = NULL;
+        int type = i ? SOCK_DGRAM : SOCK_STREAM;
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+
+        g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
+        expect_error(options, "path' exists and is not a socket");
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        g_assert_cmpstr(text, ==, "precious");
+        g_unlink(path);
+
+        int other = socket(AF_UNIX, type, 0);
+        g_assert_cmpint(bind(other, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+        g_assert_true(type == SOCK_DGRAM || !listen(other, 1));
+        expect_error(options, "another process listens on '");
+        g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+        close(other); /* its file stays */
+        open_netdev(options);
+        net_close_all();
+        g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    }
+}
+
 static void test_bad(void)
 {
     static const struct {
@@ -442,6 +515,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net-socket/multicast", test_multicast);
     g_test_add_func("/net-socket/hub", test_hub);
     g_test_add_func("/net-socket/hub-user", test_hub_user);
+    g_test_add_func("/net-socket/fd-kinds", test_fd_kinds);
+    g_test_add_func("/net-socket/paths", test_paths);
     g_test_add_func("/net-socket/bad", test_bad);
     int result = g_test_run();
     loop_unlock(loop_main());

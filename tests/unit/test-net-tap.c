@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <limits.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -183,6 +185,71 @@ static void test_fd(void)
     net_close_all();
 }
 
+/* An fd with a header before each frame: it is put there, and left out. */
+static void test_fd_header(void)
+{
+    struct ifreq request = {.ifr_name = "vmtest2", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    int fd = open("/dev/net/tun", O_RDWR);
+    Wire wire;
+
+    g_assert_cmpint(ioctl(fd, TUNSETIFF, &request), ==, 0);
+    g_autofree char *options = g_strdup_printf("tap,id=t,fd=%d", fd);
+    plug(&wire, good(options));
+    lift("vmtest2");
+    talk(&wire);
+    wire_close(&wire);
+    net_close_all();
+}
+
+/* What this program does as a bridge helper: sends an interface over the socket; one of packets if
+ * the bridge is called "bad". */
+static int help(const char *fd_arg, const char *br_arg)
+{
+    bool bad = !strcmp(br_arg, "--br=bad");
+    struct ifreq request = {.ifr_name = "vmhelp0",
+                            .ifr_flags =
+                                bad ? IFF_TUN | IFF_NO_PI : IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    int fd = open("/dev/net/tun", O_RDWR), s = atoi(fd_arg + strlen("--fd="));
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {(void *)"x", 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    return ioctl(fd, TUNSETIFF, &request) || sendmsg(s, &message, 0) != 1;
+}
+
+static void test_helper(void)
+{
+    static const char *const forms[] = {"tap,id=t,helper=%s,br=x", "bridge,id=t,helper=%s,br=x"};
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autoptr(GError) error = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(forms); i++) {
+        Wire wire;
+        char options[PATH_MAX + 64];
+        g_autoptr(GString) text = g_string_new(NULL);
+        g_snprintf(options, sizeof(options), i ? forms[1] : forms[0], self);
+        plug(&wire, good(options));
+        lift("vmhelp0");
+        talk(&wire);
+        net_describe_all(text);
+        g_assert_nonnull(strstr(text->str, "ifname=vmhelp0"));
+        wire_close(&wire);
+        net_close_all();
+    }
+    g_autofree char *bad = g_strdup_printf("tap,helper=%s,br=bad", self);
+    g_assert_null(open_netdev(bad, &error));
+    g_assert_nonnull(strstr(error->message, "must be a tap with IFF_NO_PI"));
+    g_assert_cmpuint(if_nametoindex("vmhelp0"), ==, 0); /* nothing is left */
+}
+
 static void test_bridge(void)
 {
     Wire wire;
@@ -214,6 +281,11 @@ static void test_bad(void)
         {"tap,fd=x", "fd=x: must be the number of an open file"},
         {"tap,fd=999", "fd=999: it is no tap interface"},
         {"tap,fd=3,ifname=x", "ifname=x: goes with an interface made here"},
+        {"tap,helper=/x,script=/y",
+         "script=/y: goes with an interface made here, not with helper="},
+        {"tap,helper=/x,fd=3", "helper=/x: one of fd and helper"},
+        {"tap,br=br0", "br=br0: goes with helper="},
+        {"tap,helper=/bin/true", "/bin/true gave no interface on 'br0'"},
         {"tap,fds=3:4", "fds: vmrun's cards have one queue; give fd="},
         {"tap,queues=2", "queues=2: must be 1"},
         {"tap,vhost=on", "vhost=on: vmrun does not have vhost"},
@@ -235,6 +307,8 @@ static void test_bad(void)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && g_str_has_prefix(argv[1], "--fd="))
+        return help(argv[1], argv[2]);
     g_test_init(&argc, &argv, NULL);
     if (!own_network()) {
         g_print("1..0 # SKIP no network namespace with /dev/net/tun (be root)\n");
@@ -246,6 +320,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net-tap/tap", test_tap);
     g_test_add_func("/net-tap/scripts", test_scripts);
     g_test_add_func("/net-tap/fd", test_fd);
+    g_test_add_func("/net-tap/fd-header", test_fd_header);
+    g_test_add_func("/net-tap/helper", test_helper);
     g_test_add_func("/net-tap/bridge", test_bridge);
     g_test_add_func("/net-tap/bad", test_bad);
     int result = g_test_run();

@@ -3,7 +3,7 @@
  * The back end "user", spoken to with frames: DHCP, DNS, TFTP, TCP and UDP both ways, IPv6, flow
  * control, hostile frames.  It runs in a network of its own, where port 53 is free.
  */
-#include "../lib/packets.h"
+#include "test-net-user.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,16 +17,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/user.h"
-#include "util/error.h"
+#include "util/bytes.h"
+
 #include "util/loop.h"
 #include "util/timer.h"
 
-#define GUEST  IP4(10, 0, 2, 15)
-#define ROUTER IP4(10, 0, 2, 2)
-#define DNS    IP4(10, 0, 2, 3)
+#define DNS IP4(10, 0, 2, 3)
 
-static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 
 static char *dir;            /* for tftp= */
 static bool own_name_server; /* /etc/resolv.conf says 127.0.0.1, whose port 53 is ours */
@@ -40,9 +38,7 @@ static NetEnd *open_user(const char *options, GError **error)
     return net_open(opts, error);
 }
 
-static void learn_router(Wire *wire);
-
-static NetEnd *start(Wire *wire, const char *more)
+NetEnd *start(Wire *wire, const char *more)
 {
     g_autofree char *options = g_strconcat("user,id=u", more, NULL);
     g_autoptr(GError) error = NULL;
@@ -55,7 +51,7 @@ static NetEnd *start(Wire *wire, const char *more)
     return end;
 }
 
-static void stop(Wire *wire)
+void stop(Wire *wire)
 {
     wire_close(wire);
     net_close_all();
@@ -67,7 +63,7 @@ static bool is_arp_reply(const Packet *p, const void *opaque)
     return p->type == ETH_ARP && p->protocol == 2 && p->src == ROUTER;
 }
 
-static void learn_router(Wire *wire)
+void learn_router(Wire *wire)
 {
     wire_send(wire, (Packet){.type = ETH_ARP, .protocol = 1, .dst = ROUTER});
     Packet p = wire_expect(wire, is_arp_reply, NULL);
@@ -117,7 +113,7 @@ static int host_socket(int type, uint16_t *port)
     return fd;
 }
 
-static int host_connect(uint16_t port)
+int host_connect(uint16_t port)
 {
     struct sockaddr_in addr = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -126,15 +122,6 @@ static int host_connect(uint16_t port)
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
-
-/* What came on a socket of the host, once at least so many bytes are there. */
-typedef struct Inbox {
-    int fd;
-    size_t want, got;
-    bool eof;
-    char text[4096];
-    struct sockaddr_in from;
-} Inbox;
 
 static bool inbox_full(void *opaque)
 {
@@ -152,7 +139,7 @@ static void nothing(void *opaque, int fd, unsigned revents)
 {
 }
 
-static void expect_bytes(Inbox *in, const char *text)
+void expect_bytes(Inbox *in, const char *text)
 {
     LoopFd *watch = loop_fd_add(loop_main(), in->fd, LOOP_IN, nothing, NULL);
     in->got = 0;
@@ -281,6 +268,82 @@ static void test_udp(void)
     close(server.fd);
 }
 
+/* ---- Fragments ---- */
+
+/* Sends bytes [from, from + length) of the datagram in a frame made by packet_build(). */
+static void send_fragment(Wire *wire, const uint8_t *frame, uint16_t id, size_t from, size_t length,
+                          bool more)
+{
+    enum { IP = 14, HEADER = 20 };
+    g_autofree uint8_t *buf = g_malloc(IP + HEADER + length);
+    uint8_t *ip = buf + IP;
+
+    memcpy(buf, frame, IP + HEADER);
+    memcpy(ip + HEADER, frame + IP + HEADER + from, length);
+    st16_be(ip + 2, (uint16_t)(HEADER + length));
+    st16_be(ip + 4, id);
+    st16_be(ip + 6, (uint16_t)(from / 8 | (more ? 0x2000 : 0)));
+    st16_be(ip + 10, 0);
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < HEADER; i += 2)
+        sum += ld16_be(ip + i);
+    sum = (sum & 0xffff) + (sum >> 16);
+    st16_be(ip + 10, (uint16_t) ~((sum & 0xffff) + (sum >> 16)));
+    net_send_buf(&wire->end, buf, IP + HEADER + length);
+}
+
+/* A datagram of 6 fragments in any order, some of them twice, among others that never end. */
+static void test_fragments(void)
+{
+    enum { BYTES = 4000, PART = 696, PARTS = 6 };
+    static const uint8_t orders[][PARTS + 1] = {
+        {0, 1, 2, 3, 4, 5, 5}, {5, 4, 3, 2, 1, 1, 0}, {3, 5, 3, 0, 4, 1, 2}, {5, 0, 5, 1, 2, 3, 4}};
+    g_autofree uint8_t *frame = g_malloc0(2 * NET_FRAME_MAX), *data = g_malloc(BYTES);
+    uint16_t port = 0;
+    Wire wire;
+    Inbox server = {.fd = host_socket(SOCK_DGRAM, &port), .want = BYTES};
+    Packet p = {.type = ETH_IP,
+                .protocol = PROTO_UDP,
+                .src = GUEST,
+                .dst = ROUTER,
+                .src_port = 4000,
+                .dst_port = port,
+                .data = data,
+                .length = BYTES};
+
+    start(&wire, "");
+    memcpy(p.src_mac, guest_mac, 6);
+    memcpy(p.dst_mac, wire.router_mac, 6);
+    for (unsigned n = 0; n < G_N_ELEMENTS(orders); n++) {
+        for (unsigned i = 0; i < BYTES; i++)
+            data[i] = (uint8_t)(i * 3 / 2 + n);
+        size_t whole = packet_build(frame, &p) - 34;
+        for (unsigned i = 0; i <= PARTS; i++) {
+            size_t from = (size_t)orders[n][i] * PART;
+            send_fragment(&wire, frame, (uint16_t)n, from, MIN(PART, whole - from),
+                          orders[n][i] < PARTS - 1);
+            if (i % 3 == 0) /* another's last one */
+                send_fragment(&wire, frame, (uint16_t)(100 + n), 2 * PART, 100, false);
+        }
+        LoopFd *watch = loop_fd_add(loop_main(), server.fd, LOOP_IN, nothing, NULL);
+        server.got = 0;
+        wire_wait(inbox_full, &server);
+        loop_fd_remove(watch);
+        g_assert_cmpmem(server.text, server.got, data, BYTES);
+    }
+    /* Longer than any datagram is; of odd parts; more behind the last: lost, and nothing else. */
+    send_fragment(&wire, frame, 200, 65528, 100, false);
+    send_fragment(&wire, frame, 201, 0, 101, true);
+    send_fragment(&wire, frame, 202, 0, 800, true);
+    send_fragment(&wire, frame, 202, 1600, 800, true);
+    send_fragment(&wire, frame, 202, 800, 8, false);
+    for (unsigned id = 0; id < 1000; id++)
+        send_fragment(&wire, frame, (uint16_t)(1000 + id), 8 * id, 64, id & 1);
+    learn_router(&wire);
+    stop(&wire);
+    close(server.fd);
+}
+
 static bool is_icmp(const Packet *p, const void *opaque)
 {
     return p->type == ETH_IP && p->protocol == PROTO_ICMP;
@@ -339,14 +402,7 @@ static void test_ipv6(void)
 
 /* ---- TCP ---- */
 
-typedef struct Tcp {
-    Wire *wire;
-    uint32_t peer;
-    uint16_t port, peer_port;
-    uint32_t seq, ack;
-} Tcp;
-
-static void tcp_send(Tcp *t, unsigned flags, const char *text)
+void tcp_send(Tcp *t, unsigned flags, const char *text)
 {
     wire_send(t->wire, (Packet){.type = ETH_IP,
                                 .protocol = PROTO_TCP,
@@ -367,7 +423,7 @@ static bool is_tcp(const Packet *p, const void *port)
     return p->protocol == PROTO_TCP && p->dst_port == *(const uint16_t *)port;
 }
 
-static Packet tcp_expect(Tcp *t, unsigned flags)
+Packet tcp_expect(Tcp *t, unsigned flags)
 {
     for (;;) {
         Packet p = wire_expect(t->wire, is_tcp, &t->port);
@@ -379,8 +435,7 @@ static Packet tcp_expect(Tcp *t, unsigned flags)
     }
 }
 
-/* From the guest to a server of the host. */
-static void tcp_open(Tcp *t)
+void tcp_open(Tcp *t)
 {
     t->seq = 1000;
     tcp_send(t, TCP_SYN, "");
@@ -388,8 +443,7 @@ static void tcp_open(Tcp *t)
     tcp_send(t, TCP_ACK, "");
 }
 
-/* From a client of the host to the guest. */
-static void tcp_accept(Tcp *t)
+void tcp_accept(Tcp *t)
 {
     tcp_expect(t, TCP_SYN);
     t->seq = 5000;
@@ -431,7 +485,7 @@ static void test_tcp_out(void)
     stop(&wire);
 }
 
-static uint16_t forwarded_port(NetEnd *end, const char *before)
+uint16_t forwarded_port(NetEnd *end, const char *before)
 {
     g_autoptr(GString) text = g_string_new(NULL);
     net_user_forwards(end, text);
@@ -553,7 +607,7 @@ static void test_flood(void)
     stop(&wire);
 }
 
-/* ---- restrict, guestfwd ---- */
+/* ---- restrict ---- */
 
 static void test_restrict(void)
 {
@@ -568,80 +622,6 @@ static void test_restrict(void)
     g_assert_false((server.want = 1, inbox_full(&server)) && server.got);
     stop(&wire);
     close(server.fd);
-}
-
-static void test_guestfwd_command(void)
-{
-    Wire wire;
-    start(&wire, ",guestfwd=tcp:10.0.2.100:7-cmd:cat");
-    Tcp t = {&wire, IP4(10, 0, 2, 100), 1234, 7};
-    tcp_open(&t);
-    tcp_send(&t, TCP_ACK | TCP_PSH, "echo");
-    Packet p = tcp_expect(&t, TCP_PSH);
-    g_assert_cmpmem(p.data, p.length, "echo", 4);
-    stop(&wire);
-}
-
-static struct {
-    GString *written;
-    size_t (*can_receive)(void *opaque);
-    void (*receive)(void *opaque, const uint8_t *buf, size_t length);
-    void *opaque;
-    unsigned closed, accepts;
-} stream;
-
-static void *stream_open(const char *spec, const char *id, size_t (*can_receive)(void *opaque),
-                         void (*receive)(void *opaque, const uint8_t *buf, size_t length),
-                         void *opaque, GError **error)
-{
-    if (strcmp(spec, "fake")) {
-        fail(error, "no such stream");
-        return NULL;
-    }
-    stream.written = g_string_new(NULL);
-    stream.can_receive = can_receive;
-    stream.receive = receive;
-    stream.opaque = opaque;
-    return &stream;
-}
-
-static size_t stream_write(void *s, const void *buf, size_t length)
-{
-    g_string_append_len(stream.written, buf, (gssize)length);
-    return length;
-}
-
-static void stream_accept(void *s)
-{
-    stream.accepts++;
-}
-
-static void stream_close(void *s)
-{
-    stream.closed++;
-    g_string_free(stream.written, TRUE);
-}
-
-static const NetStreamOps stream_ops = {stream_open, stream_write, stream_accept, stream_close};
-
-static void test_guestfwd_stream(void)
-{
-    Wire wire;
-    net_user_set_stream_ops(&stream_ops);
-    start(&wire, ",guestfwd=tcp:10.0.2.100:7-fake");
-    g_assert_cmpuint(stream.can_receive(stream.opaque), ==, 0); /* nobody connected */
-    Tcp t = {&wire, IP4(10, 0, 2, 100), 1234, 7};
-    tcp_open(&t);
-    tcp_send(&t, TCP_ACK | TCP_PSH, "to the stream");
-    g_assert_cmpstr(stream.written->str, ==, "to the stream");
-    loop_step(loop_main(), false);
-    g_assert_cmpuint(stream.accepts, >, 0);
-    g_assert_cmpuint(stream.can_receive(stream.opaque), >, 9);
-    stream.receive(stream.opaque, (const uint8_t *)"and back", 8);
-    Packet p = tcp_expect(&t, TCP_PSH);
-    g_assert_cmpmem(p.data, p.length, "and back", 8);
-    stop(&wire);
-    g_assert_cmpuint(stream.closed, ==, 1);
 }
 
 /* ---- Hostile frames ---- */
@@ -724,6 +704,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/tftp", test_tftp);
     g_test_add_func("/net-user/dns", test_dns);
     g_test_add_func("/net-user/udp", test_udp);
+    g_test_add_func("/net-user/fragments", test_fragments);
     g_test_add_func("/net-user/icmp", test_icmp);
     g_test_add_func("/net-user/ipv6", test_ipv6);
     g_test_add_func("/net-user/tcp-out", test_tcp_out);
@@ -731,9 +712,9 @@ int main(int argc, char **argv)
     g_test_add_func("/net-user/flow-control", test_flow_control);
     g_test_add_func("/net-user/flood", test_flood);
     g_test_add_func("/net-user/restrict", test_restrict);
-    g_test_add_func("/net-user/guestfwd-command", test_guestfwd_command);
-    g_test_add_func("/net-user/guestfwd-stream", test_guestfwd_stream);
     g_test_add_func("/net-user/hostile", test_hostile);
+    add_guestfwd_tests();
+    add_ip6_tests();
     int result = g_test_run();
     loop_unlock(loop_main());
     return result;

@@ -9,7 +9,7 @@ static const CpuidEntry offer[] = {
     {0, 0, false, {0x10, 0x68747541, 0x444d4163, 0x69746e65}},
     {1, 0, false, {0x00a10f11, 0x00000800, 0xf7fa3203, 0x178bfbff}},
     {4, 0, true, {0}},
-    {7, 0, true, {1, 0xf1bf07a9, 0x00405fce, 0x10000010}},
+    {7, 0, true, {1, 0xf1bf07a9, 0x00405fce, 0x30000010}},
     {7, 1, true, {0x20, 0, 0, 0}},
     {0xd, 0, true, {0xe7, 0x980, 0x980, 0}},
     {0xd, 1, true, {0xf, 0x980, 0, 0}},
@@ -88,6 +88,7 @@ static void test_host(void)
     g_assert_true(has("hypervisor"));
     g_assert_false(has("invtsc")); /* only on demand */
     g_assert_false(has("ht"));
+    g_assert_false(has("arch-capabilities")); /* Intel's, though the engine has it */
     g_assert_cmphex(leaf(0x40000000, 0)[CPUID_EBX], ==, 0x4b4d564b);
     g_assert_cmphex(leaf(0x40000001, 0)[CPUID_EAX], ==, 0x01007efb);
     g_assert_cmphex(leaf(0xd, 0)[CPUID_EAX], ==, 0xe7);
@@ -113,6 +114,8 @@ static void test_named(void)
     g_assert_null(cpuid_find(all(), leaves->len, 0x80000000, 0));
     g_assert_false(has("cx8") || has("tsc"));
 
+    g_assert_true(build("haswell,+arch-capabilities", 1));
+    g_assert_true(has("arch-capabilities"));
     g_assert_true(build("haswell", 1)); /* case does not matter, bases do */
     g_assert_true(has("avx2") && has("sse4.2") && has("fpu"));
     g_assert_cmphex(leaf(0xd, 0)[CPUID_EAX], ==, 7);

@@ -168,7 +168,7 @@ static void test_describe(void)
     g_autoptr(GString) out = g_string_new(NULL);
     cpu_state_reset(&state, true, 0, 0x633);
     state.rflags = 0x446;
-    cpu_state_describe(&state, 0, out);
+    cpu_state_describe(&state, 0, true, false, out);
     g_assert_true(g_str_has_prefix(out->str, "CPU#0\n"
                                              "EAX=00000000 EBX=00000000 ECX=00000000 EDX=00000633\n"
                                              "ESI=00000000 EDI=00000000 EBP=00000000 ESP=00000000\n"
@@ -179,14 +179,36 @@ static void test_describe(void)
     g_assert_nonnull(strstr(out->str, "GDT=     00000000 0000ffff\n"));
     g_assert_nonnull(strstr(out->str, "CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000\n"));
     g_assert_nonnull(strstr(out->str, "FCW=037f FSW=0000 [ST=0] FTW=00 MXCSR=00001f80\n"));
+    g_assert_nonnull(strstr(out->str, "EFER=0000000000000000\n"));
+    g_assert_nonnull(strstr(out->str, "XMM15=0000000000000000 0000000000000000\n"));
+    g_assert_null(strstr(out->str, "XCR0"));
     g_string_truncate(out, 0);
+    state.xcr0 = 7;
+    st64_le(state.xsave + 160 + 16, 0x1111);
+    st64_le(state.xsave + 576 + 24, 0x4444);
+    state.cr8 = 5;
+    state.msr_count = 5;
+    state.msrs[0] = (CpuMsr){0x174, 0x10};
+    state.msrs[1] = (CpuMsr){0xc0000082, 0xffffffff81000000};
+    state.msrs[2] = (CpuMsr){0xc0000102, 0x7777};
+    state.msrs[3] = (CpuMsr){0x1234, 0x9999};
+    state.msrs[4] = (CpuMsr){0x277, 0x7040600070406};
     state.cr0 |= CR0_PE;
     state.efer = EFER_LMA;
     state.seg[SEG_CS].attr |= ATTR_L;
     state.gpr[15] = 0xfedcba9876543210;
-    cpu_state_describe(&state, 3, out);
+    cpu_state_describe(&state, 3, false, true, out);
     g_assert_true(g_str_has_prefix(out->str, "CPU#3\nRAX=0000000000000000 RBX="));
     g_assert_nonnull(strstr(out->str, "R15=fedcba9876543210\nRIP=000000000000fff0 RFL=00000446"));
+    g_assert_nonnull(strstr(out->str, " A20=0 "));
+    g_assert_nonnull(strstr(out->str, "YMM01=0000000000004444 0000000000000000 0000000000000000 "
+                                      "0000000000001111\n"));
+    g_assert_null(strstr(out->str, "XMM"));
+    g_assert_nonnull(
+        strstr(out->str, "CR8=5 XCR0=0000000000000007\nAPIC_BASE=00000000fee00900 TSC="));
+    g_assert_true(g_str_has_suffix(out->str, "\nLSTAR=ffffffff81000000 KERNEL_GS=0000000000007777 "
+                                             "SYSENTER_CS=0000000000000010\n"
+                                             "PAT=0007040600070406\n"));
     g_assert_nonnull(strstr(out->str, "DPL=0 CS64 [-RA]\n"));
     g_assert_nonnull(strstr(out->str, "DPL=0 TSS64-busy\n"));
 }

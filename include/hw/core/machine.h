@@ -65,11 +65,15 @@ typedef struct EngineHooks {
     void (*reset_cpus)(Machine *machine);
     /* A message-signalled interrupt (Intel SDM vol. 3, 11.11).  Any thread. */
     void (*msi_send)(Machine *machine, uint64_t address, uint32_t data);
+    /* Whether the vector of such a message already waits (in IRR) in a local APIC that it
+     * addresses. Main lock held. */
+    bool (*msi_waits)(const Machine *machine, uint64_t address, uint32_t data);
     /* The 8259 pair's INTR output, wired to LINT0 of vCPU 0; any thread. */
     void (*pic_intr)(Machine *machine, bool level);
     void (*nmi)(Machine *machine);
     void (*smi)(Machine *machine);
-    bool has_smm; /* the engine looks at Machine.smm */
+    bool has_smm;       /* the engine looks at Machine.smm */
+    bool has_long_mode; /* its CPUs' CPUID says so */
     void (*a20_changed)(Machine *machine, bool enabled);
     /* Brings the engine's own dirty log of a RAM region into the RamBlock's bitmaps. */
     void (*dirty_sync)(Machine *machine, Region *region);
@@ -111,6 +115,10 @@ struct Machine {
     /* Reads the vector of the highest pending 8259 interrupt and acknowledges it; set by the board.
      * Called by engines with the main lock held. */
     int (*pic_ack)(Machine *machine);
+    /* The level of the processor's FERR#: an x87 error waits.  Returns that of IGNNE#.  Set by the
+     * ISA bridge, NULL: nothing is connected; main lock. */
+    bool (*ferr)(Machine *machine, bool level);
+    void *coprocessor; /* that one's own */
     /* Boot order from now on, letters as -boot's; set by the board, NULL: it has none. */
     bool (*boot_set)(Machine *machine, const char *order, GError **error);
     /* EOI broadcast of a level interrupt from a local APIC; set by the IOAPIC. Main lock taken. */
@@ -166,6 +174,8 @@ bool machine_request_pending(const Machine *machine);
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
 
 void machine_add_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
+/* Not from within a listener. */
+void machine_remove_status_listener(Machine *machine, MachineStatusFn *fn, void *opaque);
 /* Dispatches events until the machine ends; returns the exit code of the process. */
 int machine_main_loop(Machine *machine);
 

@@ -23,6 +23,14 @@ void i8259_connect(Device *dev, IrqLine intr);
  * (datasheet: the "default IR7"). */
 int i8259_ack(Device *dev);
 
+/* What would become of an edge at an input now. */
+typedef enum {
+    PIN_MASKED, /* nothing: it is masked, or its message is no plain edge */
+    PIN_FREE,   /* an interrupt */
+    PIN_WAITS,  /* it is lost in the one before, which the processor has not taken yet */
+} PinState;
+PinState i8259_pin_state(Device *dev, unsigned input);
+
 /* The two lines of `info pic`, slave first. */
 void pic_describe(Device *dev, GString *out);
 

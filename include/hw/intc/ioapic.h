@@ -13,7 +13,7 @@
 #ifndef VMRUN_HW_INTC_IOAPIC_H
 #define VMRUN_HW_INTC_IOAPIC_H
 
-#include "hw/core/device.h"
+#include "hw/intc/i8259.h"
 
 #define IOAPIC_PINS 24
 #define IOAPIC_BASE 0xfec00000u
@@ -21,6 +21,10 @@
 /* The EOI message of a local APIC: ends the level interrupts with that vector; those whose line is
  * still asserted are sent again. */
 void ioapic_eoi(Device *dev, uint8_t vector);
+
+/* What would become of an edge at a pin; PIN_FREE, too, if the engine cannot tell what waits in its
+ * local APICs. */
+PinState ioapic_pin_state(Device *dev, unsigned pin);
 
 /* Its part of `info pic`. */
 void ioapic_describe(Device *dev, GString *out);

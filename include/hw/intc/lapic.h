@@ -5,7 +5,7 @@
  *
  * How an engine uses it:
  *   - create: lapic_create() for each Vcpu, vCPU 0 first; the memory-mapped page then dispatches
- *     to the APIC of machine->hooks.current()
+ *     to the APIC of machine->hooks.current(), wherever that has its page
  *   - hooks.msi_send = lapic_deliver_msi (which takes the main lock itself)
  *   - hooks.pic_intr -> lapic_set_lint(vCPU 0's, 0, level); hooks.nmi -> lapic_set_lint(each, 1,
  * pulse)
@@ -33,6 +33,9 @@ typedef int64_t LapicTscFn(Vcpu *cpu, uint64_t tsc);
 Device *lapic_create(Vcpu *cpu, GError **error);
 /* Without one, the TSC counts nanoseconds of the virtual clock. */
 void lapic_set_tsc(Device *dev, LapicTscFn *tsc_to_clock);
+/* What CPUID promises of x2APIC mode and the TSC-deadline timer; both, unless told otherwise.  What
+ * it does not is #GP.  Before the CPU runs. */
+void lapic_set_features(Device *dev, bool x2apic, bool deadline);
 
 /* Whether the CPU would be interrupted now, if it lets interrupts in. */
 bool lapic_has_interrupt(Device *dev);
@@ -52,6 +55,8 @@ bool lapic_msr_write(Device *dev, uint32_t index, uint64_t value);
 void lapic_set_lint(Device *dev, unsigned pin, bool level);
 /* Delivers a message-signalled interrupt to the APICs that it addresses.  Any thread. */
 void lapic_deliver_msi(Machine *machine, uint64_t address, uint32_t data);
+/* EngineHooks.msi_waits. */
+bool lapic_msi_waits(const Machine *machine, uint64_t address, uint32_t data);
 
 /* `info lapic`. */
 void lapic_describe(Device *dev, GString *out);

@@ -15,6 +15,11 @@
 
 /* Connects OUT of channel 0 (ISA IRQ0, or input 0 of the HPET).  Before the device is realized. */
 void i8254_connect(Device *dev, IrqLine irq);
+/* Tells whether the edge of channel 0 before still waits at an interrupt controller, so that
+ * another would be lost: with lost_tick_policy=delay it is then held back.  Without one, no edge
+ * is. */
+typedef bool I8254WaitsFn(void *opaque);
+void i8254_connect_waits(Device *dev, I8254WaitsFn *waits, void *opaque);
 
 /* The GATE input of a channel. */
 void i8254_set_gate(Device *dev, unsigned channel, bool level);
