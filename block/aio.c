@@ -14,13 +14,17 @@
 #include "util/error.h"
 
 #define MAX_EVENTS 128
+#define FEW_EVENTS 4 /* up to so many under way, each is submitted at once */
 
 struct Aio {
     io_context_t context;
     int event_fd;
     LoopFd *watch;
-    unsigned in_flight;
-    CoQueue full; /* waiting for one of MAX_EVENTS */
+    LoopBh *submit; /* runs when all that is ready had its turn */
+    struct iocb *ready[MAX_EVENTS];
+    unsigned ready_count;
+    unsigned in_flight; /* with those that are ready */
+    CoQueue full;       /* waiting for one of MAX_EVENTS */
 };
 
 typedef struct AioCall {
@@ -47,6 +51,26 @@ static void aio_complete(void *opaque, int fd, unsigned revents)
     }
 }
 
+/* All that came up in one turn of the loop goes to the kernel in one call.  What it does not take
+ * ends with the reason. */
+static void submit_ready(void *opaque)
+{
+    Aio *aio = opaque;
+    for (unsigned from = 0; from < aio->ready_count;) {
+        int ret = io_submit(aio->context, aio->ready_count - from, aio->ready + from);
+        if (ret > 0) {
+            from += (unsigned)ret;
+            continue;
+        }
+        AioCall *call = container_of(aio->ready[from++], AioCall, iocb);
+        call->result = ret < 0 ? ret : -EAGAIN;
+        aio->in_flight--;
+        co_wake(call->co);
+        co_queue_wake(&aio->full);
+    }
+    aio->ready_count = 0;
+}
+
 Aio *aio_new(EventLoop *loop, GError **error)
 {
     Aio *aio = g_new0(Aio, 1);
@@ -64,6 +88,7 @@ Aio *aio_new(EventLoop *loop, GError **error)
         return NULL;
     }
     aio->watch = loop_fd_add(loop, aio->event_fd, LOOP_IN, aio_complete, aio);
+    aio->submit = bh_new(loop, submit_ready, aio);
     return aio;
 }
 
@@ -72,6 +97,7 @@ void aio_free(Aio *aio)
     if (!aio)
         return;
     loop_fd_remove(aio->watch);
+    bh_free(aio->submit);
     close(aio->event_fd);
     io_destroy(aio->context);
     g_free(aio);
@@ -88,10 +114,17 @@ int64_t aio_io(Aio *aio, int fd, bool write, const struct iovec *iov, int count,
     io_set_eventfd(list, aio->event_fd);
     while (aio->in_flight >= MAX_EVENTS)
         co_queue_wait(&aio->full);
+    if (aio->in_flight++ >= FEW_EVENTS || aio->ready_count) {
+        aio->ready[aio->ready_count++] = list;
+        bh_schedule(aio->submit);
+        co_yield ();
+        return call.result;
+    }
     int ret = io_submit(aio->context, 1, &list);
-    if (ret != 1)
-        return ret < 0 ? ret : -EAGAIN;
-    aio->in_flight++;
-    co_yield ();
-    return call.result;
+    if (ret == 1) {
+        co_yield ();
+        return call.result;
+    }
+    aio->in_flight--;
+    return ret < 0 ? ret : -EAGAIN;
 }

@@ -142,7 +142,7 @@ bool fail_backing_format(const char *backing, GError **error)
 static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
                             bool remembers_format, GError **error)
 {
-    NodeMode mode = {.file = {.share = true}};
+    NodeMode mode = {.file = {.share = true}, .may_be_locked = true};
     g_autofree char *path = backing_path(host_file_path(name), spec->backing);
     const char *format = remembers_format ? spec->backing_format : NULL;
     BlkNode *node = node_open(sched, path, format, &mode, error);

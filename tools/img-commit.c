@@ -110,6 +110,7 @@ static int commit(const CommitArgs *args, BlkNode *top, const char *base_name, c
     GError *error = NULL;
     NodeMode mode = {.file = args->open.mode.file, .discard = true};
     mode.file.writable = true;
+    mode.key_secret = top->backing ? NULL : top->backing_key_secret;
     BlkNode *base = node_open(img_sched(), base_name, format, &mode, &error);
     if (!base)
         return img_fail(error);

@@ -108,6 +108,11 @@ static bool take_flag(const char *key, const char *value, bool *flag, GError **e
     return parse_bool(value, flag) || fail(error, "%s=%s: must be on or off", key, value);
 }
 
+static bool take_bytes(const char *key, const char *value, uint64_t *bytes, GError **error)
+{
+    return parse_size(value, 1, bytes) || fail(error, "%s=%s: is no size", key, value);
+}
+
 static bool take_discard(const char *value, NodeMode *mode, GError **error)
 {
     mode->discard = !strcmp(value, "unmap") || !strcmp(value, "on");
@@ -174,6 +179,12 @@ static bool take_pair(Parts *p, const char *key, const char *value, GError **err
         mode->data_name = value;
     else if (!strcmp(key, "key-secret") || !strcmp(key, "encrypt.key-secret"))
         mode->key_secret = value;
+    else if (!strcmp(key, "backing.key-secret") || !strcmp(key, "backing.encrypt.key-secret"))
+        mode->backing_key_secret = value;
+    else if (!strcmp(key, "offset"))
+        return take_bytes(key, value, &mode->raw_offset, error);
+    else if (!strcmp(key, "size"))
+        return take_bytes(key, value, &mode->raw_size, error);
     else if (!strcmp(key, "backing.driver"))
         mode->backing_format = value;
     else if ((strcmp(key, "backing.file.driver") && strcmp(key, "data-file.driver")) ||

@@ -322,6 +322,36 @@ def trace():
     expect("block" in img("-T", "help", code=1), "help")
 
 
+def backing_secrets():
+    """An encrypted backing file is opened by options, and needs none to be named."""
+    secret = ["--object", "secret,id=s,data=geheim"]
+    img("create", "-q", *secret, "-f", "qcow2", "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1", "base", "2M")
+    run(IO, *secret, "-c", "write -P 5 0 1M", "--image-opts",
+        "driver=qcow2,encrypt.key-secret=s,file.filename=base")
+    for maker in ("qemu-img", IMG):
+        run(maker, "create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+        opts = "driver=qcow2,file.filename=top,backing.encrypt.key-secret=s"
+        name = ('json:{"driver":"qcow2","file":{"driver":"file","filename":"top"},"backing":{"driver":"qcow2",'
+                '"encrypt":{"key-secret":"s"},"file":{"driver":"file","filename":"base"}}}')
+        for program in ("qemu-io", IO):
+            run(program, *secret, "-c", "read -P 5 64k 960k", "-c", "write -P 6 4k 4k", "--image-opts", opts)
+            run(program, *secret, "-c", "read -P 5 8k 1000k", name)
+        img("convert", *secret, "--image-opts", opts, "flat")
+        img("commit", "-q", *secret, "--image-opts", opts)
+        run(IO, *secret, "-c", "read -P 6 4k 4k", "-c", "read -P 5 8k 1000k", "--image-opts",
+            "driver=qcow2,encrypt.key-secret=s,file.filename=base")
+    expect("password is missing" in run(IO, "-c", "read 0 4k", "top", code=1), "no secret")
+    with open("flat", "r+b") as f:
+        f.truncate(2 * MIB)
+        f.seek(MIB)
+        f.write(b"z" * 4096)
+    part = "driver=raw,offset=1M,size=64k,file.filename=flat"
+    for program in ("qemu-io", IO):
+        run(program, "-c", "read -P 122 0 4k", "--image-opts", part)
+        expect("64 KiB" in run(program, "-c", "length", "--image-opts", part), "size")
+
+
 def error_words():
     """What scripts look for in the peer's messages stands in ours."""
     os.makedirs("dir")
@@ -379,4 +409,4 @@ if __name__ == "__main__":
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
         (rate, False), (json_names, True), (offload, True), (amend_names, True),
         (create_options, True), (faults_by_options, True), (breaks, True), (io_letters, True),
-        (trace, False), (error_words, True))])
+        (trace, False), (error_words, True), (backing_secrets, True))])
