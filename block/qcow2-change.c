@@ -8,7 +8,8 @@
 #include "util/bytes.h"
 #include "util/error.h"
 
-#define MAX_CLUSTERS (1ULL << 28) /* of a file: a gigabyte of counts */
+#define MAX_CLUSTERS (1ULL << 30) /* of a file */
+#define SLACK        (1ULL << 20) /* clusters that may be counted by mistake behind a file's end */
 
 /* ---- Counts ---- */
 
@@ -17,11 +18,25 @@ static bool was_used(const Change *c, uint64_t cluster)
     return c->used[cluster / 8] >> cluster % 8 & 1;
 }
 
+/* Arrays that are large from the first take memory only where something is counted. */
+static int begin_counts(Change *c, uint64_t clusters)
+{
+    uint64_t room = align_up(clusters + clusters / 8 + 64, 8);
+    if (clusters > MAX_CLUSTERS)
+        return -EFBIG;
+    c->counts = block_try_malloc0(room * sizeof(*c->counts));
+    c->used = block_try_malloc0(room / 8);
+    if (!c->counts || !c->used)
+        return -ENOMEM;
+    c->clusters = room;
+    return 0;
+}
+
 static int reach(Change *c, uint64_t clusters)
 {
     if (clusters <= c->clusters)
         return 0;
-    if (clusters > MAX_CLUSTERS)
+    if (clusters > MAX_CLUSTERS + MAX_CLUSTERS / 8)
         return -EFBIG;
     uint64_t more = align_up(MAX(clusters, c->clusters + c->clusters / 8 + 64), 8);
     uint32_t *counts = block_try_realloc(c->counts, more * sizeof(*c->counts));
@@ -50,7 +65,7 @@ static int load_block(Change *c, uint64_t offset, uint64_t first, uint8_t *block
         if (!count)
             continue;
         /* What lies far behind the file's end is counted by mistake. */
-        if (n > (q->base.file->size >> q->cluster_bits) + MAX_CLUSTERS / 256 || count > INT32_MAX)
+        if (n > (q->base.file->size >> q->cluster_bits) + SLACK || count > INT32_MAX)
             return -EIO;
         ret = reach(c, n + 1);
         if (!ret) {
@@ -65,7 +80,7 @@ static int load_counts(Change *c)
 {
     Qcow2 *q = c->q;
     g_autofree uint8_t *block = g_malloc(qcow2_cluster_bytes(q));
-    int ret = reach(c, (q->base.file->size >> q->cluster_bits) + 1);
+    int ret = begin_counts(c, (q->base.file->size >> q->cluster_bits) + 1);
     for (uint32_t i = 0; i < q->rt_entries && !ret; i++)
         if (q->rt[i] & ENTRY_OFFSET)
             ret = load_block(c, q->rt[i] & ENTRY_OFFSET, (uint64_t)i << q->refblock_bits, block);

@@ -11,9 +11,10 @@
 
 #include "util/bytes.h"
 
-#define MAX_CLUSTERS (1ULL << 28) /* that can be checked: a gigabyte of counts */
-#define MAX_LINES    10000
-#define MAX_WORK     (1ULL << 32) /* entries: snapshots may refer to the same tables without end */
+#define MAX_CLUSTERS                                                                               \
+    (1ULL << 30) /* that can be checked; counts of what is not used take no memory */
+#define MAX_LINES 10000
+#define MAX_WORK  (1ULL << 32) /* entries: snapshots may refer to the same tables without end */
 
 /* ---- Reporting ---- */
 
