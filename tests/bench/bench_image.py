@@ -51,8 +51,9 @@ def row(name, *argv, before=None):
             best[who] = min(best[who], timed(before, args))
     ours, peer = best["ours"], best["peer"]
     ROWS.append(peer[0] / ours[0])
+    mark = "" if ROWS[-1] >= 1 else "  below 1" if ours[1] > peer[1] else "  below 1, at less CPU"
     print(f"{name:34} {ours[0]:8.3f} s {peer[0]:8.3f} s   {peer[0] / ours[0]:5.2f}x   "
-          f"CPU {ours[1]:.2f} s, {peer[1]:.2f} s", flush=True)
+          f"CPU {ours[1]:.2f} s, {peer[1]:.2f} s{mark}", flush=True)
 
 
 def make_source(path, mib):

@@ -13,6 +13,7 @@
 
 #include "../../block/crc32c.h"
 #include "../image/memfile.h"
+#include "block/secret.h"
 #include "util/bytes.h"
 #include "util/log.h"
 
@@ -90,6 +91,29 @@ static void drop_data_file(void)
     data_file = NULL;
 }
 
+/* Whether a try of a password takes no long time: the numbers of iterations in a LUKS header. */
+static bool unlocks_soon(const uint8_t *data, size_t bytes)
+{
+    if (bytes < 592 || memcmp(data, "LUKS", 4) || ld32_be(data + 164) > 4096)
+        return false;
+    for (unsigned i = 0; i < 8; i++)
+        if (ld32_be(data + 208 + i * 48 + 4) > 4096)
+            return false;
+    return true;
+}
+
+/* A backing file of its own: names of the host's files are none of an image's business here. */
+static void add_backing(BlkNode *node)
+{
+    NodeMode mode = {0};
+    GByteArray *data = g_byte_array_new();
+    g_byte_array_set_size(data, 1 << 20);
+    memset(data->data, 0x55, data->len);
+    MemFile *m = memfile_new(sched, data);
+    m->base.readonly = true;
+    node->backing = node_open_file(&m->base, "raw", &mode, NULL);
+}
+
 static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
 {
     static const char *const formats[] = {NULL,  "qcow2", "qcow", "raw",
@@ -102,7 +126,10 @@ static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
                      .discard = manner & 8,
                      .file = {.writable = !(manner & 16)},
                      .l2_cache = 1,
-                     .refcount_cache = 1};
+                     .refcount_cache = 1,
+                     .may_be_locked = true,
+                     .key_secret = unlocks_soon(data, bytes) ? "fuzz" : NULL,
+                     .snapshot = (manner & 0x50) == 0x50 ? "1" : NULL};
     MemFile *m = memfile_new(sched, copy);
     m->base.readonly = manner & 16;
     data_file = memfile_new(sched, NULL);
@@ -111,6 +138,8 @@ static BlkNode *open_bytes(const uint8_t *data, size_t bytes, uint8_t manner)
     BlkNode *node = node_open_file(&m->base, formats[format], &mode, NULL);
     if (!node)
         drop_data_file();
+    else if (manner & 0x80 && node->fmt->backing)
+        add_backing(node);
     return node;
 }
 
@@ -224,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!sched) {
         loop_lock(loop_main());
         sched = co_sched_new(loop_main());
+        secret_add("fuzz", "secret,id=fuzz,data=geheim", NULL);
     }
     if (bytes < 1 || bytes > MAX_IMAGE)
         return 0;
@@ -238,11 +268,45 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 #ifndef VMRUN_LIBFUZZER
 /* ---- Damaging good images ---- */
 
+/* An extent of an ESX server: a directory behind the header, one table, one grain. */
+static GByteArray *cowd_image(void)
+{
+    GByteArray *image = g_byte_array_new();
+    g_byte_array_set_size(image, 1 + (64 << 10));
+    uint8_t *d = image->data + 1;
+    memset(image->data, 0, image->len);
+    memcpy(d, "COWD", 4);
+    st32_le(d + 4, 1);
+    st32_le(d + 8, 3);
+    st32_le(d + 12, 4096); /* sectors of the disk */
+    st32_le(d + 16, 1);    /* of a grain */
+    st32_le(d + 20, 4);    /* the directory's */
+    st32_le(d + 24, 1);    /* its entries */
+    st32_le(d + 28, 128);
+    st32_le(d + 4 * 512, 8);   /* a table */
+    st32_le(d + 8 * 512, 100); /* a grain */
+    memset(d + 100 * 512, 7, 512);
+    return image;
+}
+
+/* A dynamic disk that says that it is one of two. */
+static void make_differencing(uint8_t *d)
+{
+    static const char name[] = "p\0a\0r\0";
+    d[63] = 4;
+    memcpy(d + 512 + 576, "W2ru", 4);
+    st32_be(d + 512 + 576 + 8, 6);
+    st64_be(d + 512 + 576 + 16, 1400);
+    memcpy(d + 1400, name, 6);
+}
+
 static GByteArray *good_image(const char *format, const char *text, uint64_t *random)
 {
     g_autoptr(Options) options = text ? options_parse("-o", text, NULL, NULL, NULL) : NULL;
     CreateSpec spec = {.size = 3u << 20, .options = options};
-    NodeMode mode = {.file = {.writable = true}, .borrow = true};
+    NodeMode mode = {.file = {.writable = true}, .borrow = true, .key_secret = "fuzz"};
+    if (!strcmp(format, "cowd"))
+        return cowd_image();
     MemFile *m = memfile_new(sched, NULL);
     format_find(format, NULL)->create(&m->base, &spec, NULL);
     BlkNode *node = node_open_file(&m->base, format, &mode, NULL);
@@ -254,6 +318,8 @@ static GByteArray *good_image(const char *format, const char *text, uint64_t *ra
         }
     }
     node_close(node);
+    if (m->data->len > 3072 && !strcmp(format, "vpc") && !text && next_random(random) % 2)
+        make_differencing(m->data->data);
     if (m->data->len > 80 && !strcmp(format, "qcow2") && next_random(random) % 16 == 0)
         m->data->data[79] |= 4; /* its data lies elsewhere */
     GByteArray *image = g_byte_array_new();
@@ -383,12 +449,16 @@ int main(int argc, char **argv)
         {"vmdk", "zeroed_grain=on"},
         {"vmdk", "subformat=streamOptimized"},
         {"vhdx", "block_size=1M"},
+        {"cowd", NULL},
+        {"luks", "key-secret=fuzz,iter-time=1"},
+        {"qcow2", "encrypt.format=luks,encrypt.key-secret=fuzz,encrypt.iter-time=1"},
     };
     const char *seed = g_getenv("SEED"), *runs = g_getenv("RUNS");
     uint64_t random = seed ? strtoull(seed, NULL, 0) : 20080117,
              n = runs ? strtoull(runs, NULL, 0) : 4000;
     loop_lock(loop_main());
     sched = co_sched_new(loop_main());
+    secret_add("fuzz", "secret,id=fuzz,data=geheim", NULL);
     if (argc > 1 && argv[1][0] != '-')
         return run_files(argc, argv);
     g_log_set_default_handler(quiet_message, NULL);

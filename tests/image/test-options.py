@@ -2,6 +2,7 @@
 """Options of vmrun-img that meet few people, beside qemu-img's: what they do, and what they refuse."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -352,6 +353,58 @@ def backing_secrets():
         expect("64 KiB" in run(program, "-c", "length", "--image-opts", part), "size")
 
 
+def loop_device(path):
+    """A block device on a file, or None after a word about it."""
+    losetup = shutil.which("losetup") or shutil.which("losetup", path="/sbin:/usr/sbin")
+    p = losetup and subprocess.run([losetup, "-f", "--show", path], capture_output=True, text=True,
+                                   check=False)
+    if not p or p.returncode:
+        print(f"# NO LOOP DEVICE: block devices are not tried ({p.stderr.strip() if p else 'no losetup'})")
+        return None, None
+    return losetup, p.stdout.strip()
+
+
+def block_device():
+    """A raw image and a qcow2 one on a device: its size is what it is, and it is locked."""
+    with open("disk", "wb") as f:
+        f.truncate(4 * MIB)
+    losetup, device = loop_device(os.path.abspath("disk"))
+    if not device:
+        return
+    try:
+        for cache in ("writeback", "none"):
+            run(IO, "-f", "raw", "-t", cache, "-c", "write -P 7 1M 1M", "-c", "write -z 1M 64k",
+                "-c", "discard 3M 1M", "-c", "flush", device)
+            run("qemu-io", "-f", "raw", "-t", cache, "-c", "read -P 0 1M 64k", "-c", "read -P 7 1088k 960k",
+                device)
+        info = json.loads(img("info", "-f", "raw", "--output=json", device))
+        expect(info["virtual-size"] == 4 * MIB, str(info))
+        expect("is a device" in img("resize", "-f", "raw", device, "8M", code=1), "resize")
+        expect("is a device" in img("resize", "-f", "raw", "--shrink", device, "1M", code=1), "shrink")
+        with open("src", "wb") as f:
+            f.write(b"s" * MIB)
+            f.truncate(2 * MIB)
+        img("convert", "-n", "-f", "raw", "-O", "raw", "src", device)
+        run("qemu-io", "-f", "raw", "-c", "read -P 115 0 1M", "-c", "read -P 0 1M 1M", device)
+        img("convert", "-C", "-f", "raw", "-O", "raw", device, "back")
+        expect(open("back", "rb").read(2 * MIB) == open("src", "rb").read(), "convert from the device")
+        expect("smaller" in img("convert", "-n", "-f", "raw", "-O", "raw", "src", "src", "src", device,
+                                code=1), "larger than the device")
+        for tool, other in ((IMG, "qemu-img"), ("qemu-img", IMG)):
+            run(tool, "create", "-q", "-f", "qcow2", device, "64M")
+            run(IO, "-f", "qcow2", "-c", "write -P 9 40M 1M", device)
+            run("qemu-io", "-f", "qcow2", "-c", "read -P 9 40M 1M", "-c", "write -P 8 3M 64k", device)
+            run(other, "check", "-f", "qcow2", device)
+            run(IO, "-f", "qcow2", "-c", "read -P 8 3M 64k", device)
+        out = run(IO, "-f", "qcow2", "-c", "write -P 1 0 30M", device, code=1)
+        expect("No space" in out, out)
+        peer("check", "-f", "qcow2", device, code={0, 3})
+        img("create", "-q", "-f", "raw", device, "4M")
+        img("compact", "-q", "-f", "raw", device, code={0, 1})
+    finally:
+        run(losetup, "-d", device)
+
+
 def error_words():
     """What scripts look for in the peer's messages stands in ours."""
     os.makedirs("dir")
@@ -409,4 +462,4 @@ if __name__ == "__main__":
         (exit_codes, True), (snapshot_by_both, False), (small_size, False), (long_zeros, False),
         (rate, False), (json_names, True), (offload, True), (amend_names, True),
         (create_options, True), (faults_by_options, True), (breaks, True), (io_letters, True),
-        (trace, False), (error_words, True), (backing_secrets, True))])
+        (trace, False), (error_words, True), (block_device, True), (backing_secrets, True))])
