@@ -19,7 +19,8 @@ static void flush(Monitor *mon)
     if (!mon->chr || !mon->out->len || (chr_is_mux(mon->chr) && !mon->focus))
         return;
     size_t taken = chr_write(mon->chr, mon, mon->out->str, mon->out->len);
-    g_string_erase(mon->out, 0, (gssize)taken);
+    /* A peer that is gone shows in the write, and forget_peer() has been here. */
+    g_string_erase(mon->out, 0, (gssize)MIN(taken, mon->out->len));
 }
 
 /* Terminals want CR LF. */
