@@ -71,9 +71,10 @@ def create():
             expect("-F" in out, out)
             expect(not os.path.exists("e"), f"{argv} left a file")
     before = open("c", "rb").read()
-    for argv in (["rebase", "-b", "d", "c"], ["rebase", "-u", "-b", "d", "c"],
-                 ["amend", "-o", "backing_file=d", "c"]):
-        says("without backing format", *argv)
+    for argv, words in ((["rebase", "-b", "d", "c"], "without backing format"),
+                        (["rebase", "-u", "-b", "d", "c"], "without backing format"),
+                        (["amend", "-o", "backing_file=d", "c"], "Cannot amend the backing file")):
+        says(words, *argv)
         expect(open("c", "rb").read() == before, f"{argv} changed the image")
     says("cluster_size", "create", "-f", "qcow2", "-o", "help", code=0)
     says("preallocation", "create", "-o", "?", code=0)
