@@ -71,9 +71,9 @@ def create():
             expect("-F" in out, out)
             expect(not os.path.exists("e"), f"{argv} left a file")
     before = open("c", "rb").read()
-    for words, argv in (("without backing format", ["rebase", "-b", "d", "c"]),
-                        ("without backing format", ["rebase", "-u", "-b", "d", "c"]),
-                        ("Cannot amend the backing file", ["amend", "-o", "backing_file=d", "c"])):
+    for argv, words in ((["rebase", "-b", "d", "c"], "without backing format"),
+                        (["rebase", "-u", "-b", "d", "c"], "without backing format"),
+                        (["amend", "-o", "backing_file=d", "c"], "Cannot amend the backing file")):
         says(words, *argv)
         expect(open("c", "rb").read() == before, f"{argv} changed the image")
     says("cluster_size", "create", "-f", "qcow2", "-o", "help", code=0)
