@@ -223,6 +223,9 @@ bool kvm_pull_core(KvmCpu *k, CpuState *state);
 bool kvm_push_core(KvmCpu *k, const CpuState *state, const CpuState *old, bool flush);
 
 /* msr.c */
+/* One, by a CPU's descriptor. */
+bool kvm_get_msr(int cpu, uint32_t index, uint64_t *value);
+bool kvm_set_msr(int cpu, uint32_t index, uint64_t value);
 bool kvm_pull_msrs(KvmCpu *k, CpuState *state);
 /* Those that state names; the TSC is not touched. */
 bool kvm_pull_some_msrs(KvmCpu *k, CpuState *state);

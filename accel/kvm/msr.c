@@ -101,14 +101,28 @@ static struct kvm_msrs *buffer_new(unsigned count)
     return g_malloc0(sizeof(struct kvm_msrs) + count * sizeof(struct kvm_msr_entry));
 }
 
-bool kvm_get_tsc(KvmCpu *k, uint64_t *tsc)
+bool kvm_get_msr(int cpu, uint32_t index, uint64_t *value)
 {
     g_autofree struct kvm_msrs *one = buffer_new(1);
     one->nmsrs = 1;
-    one->entries[0].index = MSR_TSC;
-    int result = kvm_ioctl(k->fd, KVM_GET_MSRS, one);
-    *tsc = one->entries[0].data;
+    one->entries[0].index = index;
+    int result = kvm_ioctl(cpu, KVM_GET_MSRS, one);
+    *value = one->entries[0].data;
     return result == 1;
+}
+
+bool kvm_set_msr(int cpu, uint32_t index, uint64_t value)
+{
+    g_autofree struct kvm_msrs *one = buffer_new(1);
+    one->nmsrs = 1;
+    one->entries[0].index = index;
+    one->entries[0].data = value;
+    return kvm_ioctl(cpu, KVM_SET_MSRS, one) == 1;
+}
+
+bool kvm_get_tsc(KvmCpu *k, uint64_t *tsc)
+{
+    return kvm_get_msr(k->fd, MSR_TSC, tsc);
 }
 
 bool kvm_pull_msrs(KvmCpu *k, CpuState *state)

@@ -125,6 +125,7 @@ bool kvm_is_native(char **why)
 
 /* ---- SYSCALL ---- */
 
+enum { MSR_STAR = 0xc0000081, MSR_LSTAR = 0xc0000082, MSR_FMASK = 0xc0000084, FLAGS_IF = 0x200 };
 enum { ENTRY = 0x10, KERNEL_CS = 0x08, USER_CS32 = 0x23, USER_SS = 0x2b, USER_CS = 0x33 };
 
 /* 64-bit mode in ring 3, everything mapped for the user. */
@@ -134,14 +135,6 @@ static bool set_user_mode(Trial *t)
     enum { TABLE = 7, LARGE_PAGE = 0x87 };
     struct kvm_sregs sregs;
     struct kvm_regs regs = {.rip = CODE, .rflags = 2};
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entries[3];
-    } msrs = {.head = {.nmsrs = 3},
-              .entries = {{.index = 0xc0000081,
-                           .data = (uint64_t)USER_CS32 << 48 | (uint64_t)KERNEL_CS << 32},
-                          {.index = 0xc0000082, .data = CODE + ENTRY},
-                          {.index = 0xc0000084, .data = 0x200}}};
     st64_le(t->memory + PML4 - CODE, PDPT | TABLE);
     st64_le(t->memory + PDPT - CODE, PD | TABLE);
     st64_le(t->memory + PD - CODE, LARGE_PAGE);
@@ -167,7 +160,8 @@ static bool set_user_mode(Trial *t)
     sregs.efer |= SCE | LME | LMA;
     return kvm_ioctl(t->cpu, KVM_SET_SREGS, &sregs) >= 0 &&
            kvm_ioctl(t->cpu, KVM_SET_REGS, &regs) >= 0 &&
-           kvm_ioctl(t->cpu, KVM_SET_MSRS, &msrs) == (int)msrs.head.nmsrs;
+           kvm_set_msr(t->cpu, MSR_STAR, (uint64_t)USER_CS32 << 48 | (uint64_t)KERNEL_CS << 32) &&
+           kvm_set_msr(t->cpu, MSR_LSTAR, CODE + ENTRY) && kvm_set_msr(t->cpu, MSR_FMASK, FLAGS_IF);
 }
 
 bool kvm_strays_in_syscall(void)

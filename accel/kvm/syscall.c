@@ -87,18 +87,6 @@ void kvm_syscall_watch(KvmCpu *k, const CpuState *state)
 
 /* ---- The exit ---- */
 
-static bool get_msr(KvmCpu *k, uint32_t index, uint64_t *value)
-{
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } msr = {.head = {.nmsrs = 1}, .entry = {.index = index}};
-    if (kvm_ioctl(k->fd, KVM_GET_MSRS, &msr) != 1)
-        return false;
-    *value = msr.entry.data;
-    return true;
-}
-
 /* Ring 3 cannot clear IF, which every kernel masks: a mere jump to LSTAR does not pass for it. */
 static bool is_stray(KvmCpu *k, const CpuState *state, const Frame *frame)
 {
@@ -106,7 +94,8 @@ static bool is_stray(KvmCpu *k, const CpuState *state, const Frame *frame)
     uint8_t code[SYSCALL_SIZE];
     if (!(frame->error & PF_USER) || (frame->cs & RPL) != RPL || frame->rip != state->cr2)
         return false;
-    if (!get_msr(k, MSR_LSTAR, &lstar) || lstar != frame->rip || !get_msr(k, MSR_FMASK, &fmask))
+    if (!kvm_get_msr(k->fd, MSR_LSTAR, &lstar) || lstar != frame->rip ||
+        !kvm_get_msr(k->fd, MSR_FMASK, &fmask))
         return false;
     uint64_t flags = (state->gpr[11] & ~fmask) | FLAGS_ONE;
     return !((frame->rflags ^ flags) & ~(uint64_t)FLAGS_RF) &&
