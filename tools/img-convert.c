@@ -17,7 +17,7 @@ const Command command_convert = {
     .name = "convert",
     .synopsis =
         "[--object OBJECT] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps "
-        "[--skip-broken-bitmaps]] [-cCnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] "
+        "[--skip-broken-bitmaps]] [-cCnpqUW] [-f FORMAT] [-O FORMAT] [-B BACKING -F FORMAT] "
         "[-o OPTIONS] [-l SNAPSHOT] [-S SIZE] [-r RATE] [-m N] [-t CACHE] [-T CACHE] [--salvage] "
         "FILE... OUTPUT",
     .help =

@@ -12,7 +12,7 @@ static int run_create(int argc, char **argv);
 
 const Command command_create = {
     .name = "create",
-    .synopsis = "[--object OBJECT] [-q] [-f FORMAT] [-b BACKING_FILE [-F BACKING_FORMAT]] [-u] [-o "
+    .synopsis = "[--object OBJECT] [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o "
                 "OPTIONS] FILE [SIZE]",
     .help = "Makes an image.  With a backing file SIZE may be left out: its size is taken.\n\n"
             "  -f FORMAT   raw (default), qcow, qcow2, luks, vdi, vhdx, vmdk or vpc\n"

@@ -22,7 +22,7 @@ static int run_rebase(int argc, char **argv);
 const Command command_rebase = {
     .name = "rebase",
     .synopsis = "[--object OBJECT] [--image-opts] [-U] [-q] [-f FORMAT] [-t CACHE] [-T CACHE] "
-                "[-p] [-u] -b BACKING_FILE [-F FORMAT] FILE",
+                "[-p] [-u] [-b BACKING_FILE -F FORMAT] FILE",
     .help = "Gives an image another backing file (-b '': none).  The guest sees no change: where\n"
             "the two differ the image gets the old contents.\n\n"
             "  -b FILE    the new backing file, -F its format\n"
