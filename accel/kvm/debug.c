@@ -14,12 +14,6 @@
 enum { DR6_STEP = 1 << 14, DR7_ONE = 1 << 10, INT3 = 0xcc, VECTOR_DB = 1, VECTOR_BP = 3 };
 enum { REGISTERS = 4 };
 
-static bool read_guest(void *opaque, uint64_t addr, void *buf, unsigned length)
-{
-    Machine *machine = opaque;
-    return dma_read(&machine->mem, addr, buf, length) == MEM_OK;
-}
-
 /* ---- INT3 in memory ---- */
 
 static KvmPatch *find_patch(KvmVm *vm, uint64_t address)
@@ -54,7 +48,7 @@ static bool add_patch(KvmCpu *k, uint64_t address)
         return true;
     g_autofree CpuState *state = g_new0(CpuState, 1);
     if (!kvm_pull(k->cpu, state) ||
-        !cpu_state_translate(state, address, &patch.physical, read_guest, k->vm->machine) ||
+        !cpu_state_translate(state, address, &patch.physical, kvm_read_guest, k->vm) ||
         dma_read(mem, patch.physical, &patch.byte, 1) != MEM_OK ||
         !write_code(mem, patch.physical, INT3))
         return false;

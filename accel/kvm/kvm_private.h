@@ -190,6 +190,8 @@ typedef void KvmMend(KvmCpu *k, CpuState *state);
 RunResult kvm_rescue_mended(KvmCpu *k, KvmMend *mend);
 void kvm_rescue_fini(KvmCpu *k);
 void kvm_rescues_describe(KvmVm *vm, GString *out);
+/* Physical memory of a KvmVm, as cpu_state_translate() reads it. */
+bool kvm_read_guest(void *vm, uint64_t addr, void *buf, unsigned length);
 /* Stops the machine with the CPU's registers; why is a sentence. */
 RunResult kvm_give_up(KvmCpu *k, const char *why);
 

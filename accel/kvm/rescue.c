@@ -45,7 +45,7 @@ typedef struct KvmRescued {
     uint64_t rescues, instructions, undefined;
 } KvmRescued;
 
-static bool read_guest(void *opaque, uint64_t addr, void *buf, unsigned length)
+bool kvm_read_guest(void *opaque, uint64_t addr, void *buf, unsigned length)
 {
     KvmVm *vm = opaque;
     return dma_read(&vm->machine->mem, addr, buf, length) == MEM_OK;
@@ -59,8 +59,8 @@ static void describe_code(KvmVm *vm, const CpuState *state, GString *out)
     for (unsigned i = 0; i < MAX_INSTRUCTION; i++) {
         uint64_t physical;
         uint8_t byte;
-        if (!cpu_state_translate(state, linear + i, &physical, read_guest, vm) ||
-            !read_guest(vm, physical, &byte, 1))
+        if (!cpu_state_translate(state, linear + i, &physical, kvm_read_guest, vm) ||
+            !kvm_read_guest(vm, physical, &byte, 1))
             break;
         g_string_append_printf(out, "%s%02x", i ? " " : "", byte);
     }

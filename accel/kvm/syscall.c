@@ -26,12 +26,6 @@ typedef struct Frame {
     uint64_t error, rip, cs, rflags, rsp, ss;
 } Frame;
 
-static bool read_physical(void *opaque, uint64_t addr, void *buf, unsigned length)
-{
-    KvmVm *vm = opaque;
-    return dma_read(&vm->machine->mem, addr, buf, length) == MEM_OK;
-}
-
 static bool read_linear(KvmCpu *k, const CpuState *state, uint64_t linear, void *buf, unsigned size)
 {
     enum { PAGE = 4096 };
@@ -39,8 +33,8 @@ static bool read_linear(KvmCpu *k, const CpuState *state, uint64_t linear, void 
     while (size) {
         unsigned length = MIN(size, (unsigned)(PAGE - linear % PAGE));
         uint64_t physical;
-        if (!cpu_state_translate(state, linear, &physical, read_physical, k->vm) ||
-            !read_physical(k->vm, physical, to, length))
+        if (!cpu_state_translate(state, linear, &physical, kvm_read_guest, k->vm) ||
+            !kvm_read_guest(k->vm, physical, to, length))
             return false;
         linear += length;
         to += length;
