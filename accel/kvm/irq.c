@@ -15,11 +15,7 @@
 
 #include "util/log.h"
 
-enum {
-    MSI_DATA_LEVEL = 1 << 15,
-    /* Nothing to KVM, whose own APIC has these; but they must not keep a CPU out of the guest. */
-    REQUESTS_OF_SOFT_APIC = VCPU_REQ_INIT | VCPU_REQ_SIPI | VCPU_REQ_APIC,
-};
+enum { MSI_DATA_LEVEL = 1 << 15 };
 
 static void msi_send(Machine *machine, uint64_t address, uint32_t data)
 {
@@ -168,28 +164,4 @@ void kvm_irq_hooks(EngineHooks *hooks)
     hooks->irqfd_add = irqfd_add;
     hooks->irqfd_set = irqfd_set;
     hooks->irqfd_remove = irqfd_remove;
-}
-
-/* ---- In the CPU's thread ---- */
-
-void kvm_inject_pic(KvmCpu *k)
-{
-    Machine *machine = k->vm->machine;
-    if (k->run->ready_for_interrupt_injection && vcpu_requested(k->cpu, VCPU_REQ_INTR)) {
-        bool entered = loop_enter(machine->loop);
-        int vector = machine->pic_ack ? machine->pic_ack(machine) : -1;
-        loop_leave(machine->loop, entered);
-        if (vector >= 0) {
-            log_printf(LOG_INT, "kvm: 8259 interrupt, vector 0x%02x", (unsigned)vector);
-            struct kvm_interrupt interrupt = {.irq = (uint32_t)vector};
-            int result = kvm_ioctl(k->fd, KVM_INTERRUPT, &interrupt);
-            if (result < 0)
-                report_warn("kvm: interrupt vector %d was refused: %s", vector,
-                            g_strerror(-result));
-            k->run->ready_for_interrupt_injection = 0;
-        }
-    }
-    k->seen = __atomic_load_n(&k->cpu->requests, __ATOMIC_ACQUIRE) &
-              (VCPU_REQ_INTR | REQUESTS_OF_SOFT_APIC);
-    k->run->request_interrupt_window = (k->seen & VCPU_REQ_INTR) != 0;
 }

@@ -343,6 +343,7 @@ static bool kvm_cpu_init(Vcpu *cpu, GError **error)
     k->fresh = true;
     cpu->engine = k;
     kvm_thread_init(k);
+    kvm_window_init(k);
     k->fd = kvm_ioctl_value(k->vm->vm_fd, KVM_CREATE_VCPU, cpu->apic_id);
     if (k->fd < 0)
         return fail_errno(error, -k->fd, "KVM cannot create CPU %u", cpu->index);
@@ -360,6 +361,7 @@ static void kvm_cpu_fini(Vcpu *cpu)
     KvmCpu *k = cpu->engine;
     if (cpu->index == 0)
         k->vm->ring = NULL;
+    kvm_window_fini(k);
     kvm_rescue_fini(k);
     if (k->run)
         munmap(k->run, k->vm->run_size);

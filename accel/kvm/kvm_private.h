@@ -5,7 +5,8 @@
  *   kvm.c       probe, VM, capabilities, the engine's record
  *   slots.c     guest memory: FlatView -> memory slots, dirty log
  *   doorbell.c  ioeventfd, coalesced MMIO
- *   irq.c       MSI, IOAPIC routes, irqfd, 8259 interrupts;  eoi.c  level interrupts' ends
+ *   irq.c       MSI, IOAPIC routes, irqfd;  eoi.c  level interrupts' ends
+ *   window.c    8259 interrupts
  *   cpuid.c     CPU model -> KVM_SET_CPUID2
  *   run.c       entering the guest, exits, kicks
  *   rescue.c    what KVM cannot execute;  syscall.c  SYSCALL where KVM leaves it half done
@@ -24,6 +25,10 @@
 
 #define KVM_IOAPIC_PINS 24
 #define KVM_UNKNOWN     (-1)
+
+/* Brings a vCPU's thread out of the guest.  These threads take no other signal; a device's system
+ * calls on them are restarted (KVM_RUN never is). */
+#define KVM_KICK_SIGNAL SIGUSR1
 
 /* One KVM memory slot in use. */
 typedef struct KvmSlot {
@@ -126,6 +131,8 @@ typedef struct KvmCpu {
     struct kvm_guest_debug debug; /* what a debugger wants, as KVM knows it */
     uint64_t fault_entry;         /* syscall.c watches the guest's #PF handler; 0: it does not */
     struct KvmRescue *rescue;     /* rescue.c's own; NULL until the first */
+    timer_t kicker;               /* window.c's own, if there is one */
+    bool has_kicker;
 } KvmCpu;
 
 static inline KvmVm *kvm_vm(const Machine *machine)
@@ -158,11 +165,15 @@ void kvm_flush_coalesced(KvmVm *vm);
 
 /* irq.c */
 void kvm_irq_hooks(EngineHooks *hooks);
-/* Own thread, outside the guest: gives the guest an 8259 interrupt if it can take it, else asks for
- * the exit at which it can. */
-void kvm_inject_pic(KvmCpu *k);
 /* No level pins, no outstanding EOIs: at a machine reset; main lock. */
 void kvm_routes_reset(KvmVm *vm);
+
+/* window.c: own thread. */
+void kvm_window_init(KvmCpu *k);
+void kvm_window_fini(KvmCpu *k);
+/* Outside the guest: gives the guest an 8259 interrupt if it can take it, else asks for the exit at
+ * which it can. */
+void kvm_inject_pic(KvmCpu *k);
 
 /* eoi.c: main lock, but for kvm_eoi(), which takes it. */
 void kvm_eoi_init(KvmVm *vm);

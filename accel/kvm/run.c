@@ -22,9 +22,6 @@
 
 #include "util/log.h"
 
-/* vCPU threads take no other; a device's system calls on them are restarted (KVM_RUN never is). */
-#define KICK_SIGNAL SIGUSR1
-
 static __thread struct kvm_run *volatile this_run;
 
 /* ---- Kicks ---- */
@@ -40,10 +37,10 @@ void kvm_thread_init(KvmCpu *k)
 {
     struct sigaction action = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    sigaction(KICK_SIGNAL, &action, NULL);
+    sigaction(KVM_KICK_SIGNAL, &action, NULL);
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, KICK_SIGNAL);
+    sigaddset(&set, KVM_KICK_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     k->tid = pthread_self();
 }
@@ -52,7 +49,7 @@ void kvm_kick(Vcpu *cpu)
 {
     KvmCpu *k = cpu->engine;
     if (k && __atomic_load_n(&k->in_guest, __ATOMIC_SEQ_CST))
-        pthread_kill(k->tid, KICK_SIGNAL);
+        pthread_kill(k->tid, KVM_KICK_SIGNAL);
 }
 
 /* ---- Parking ---- */
@@ -278,6 +275,8 @@ RunResult kvm_cpu_run(Vcpu *cpu)
         if (G_UNLIKELY(failed)) {
             __atomic_store_n(&k->run->immediate_exit, 0, __ATOMIC_RELAXED);
             result = on_run_error(k, failed);
+            if (k->seen & VCPU_REQ_INTR)
+                kvm_inject_pic(k);
         } else {
             result = handle_exit(k);
         }

@@ -63,8 +63,9 @@ def run_tests(tests):
             print(f"ok {number} {name} # SKIP {why}", flush=True)
         except Exception as why:  # a test must never end the others
             failed += 1
-            for line in (str(why) + "\n" + traceback.format_exc()).splitlines():
-                print(f"# {line}")
+            # Standard error: meson keeps a TAP program's comments out of what --print-errorlogs shows.
+            sys.stdout.flush()
+            print(f"{name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             print(f"not ok {number} {name}", flush=True)
     sys.exit(1 if failed else 0)
 
