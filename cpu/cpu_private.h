@@ -316,6 +316,7 @@ struct Cpu {
         uint32_t error;
     } fault;
     int delivering; /* vector of the exception being delivered, -1: none (double faults) */
+    unsigned delivery_faults; /* how many have come in the place of the one before */
 
     /* MSRs that are just storage or small; others are computed (msr.c). */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, sysenter_cs, sysenter_esp,

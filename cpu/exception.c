@@ -271,10 +271,19 @@ static unsigned combine(int first, unsigned second)
     return second;
 }
 
+/* In a row, until one of them reaches its handler. */
+enum { MOST_DELIVERY_FAULTS = 16 };
+
+/*
+ * Benign exceptions make no double fault: #AC whose handler runs in ring 3, on the very stack that
+ * is not aligned, follows itself.  A real processor is at that for ever, deaf to all but RESET
+ * (CVE-2015-5307); this one shuts down.
+ */
 bool cpu_deliver_fault(Cpu *cpu)
 {
     unsigned vector = combine(cpu->delivering, cpu->fault.vector);
-    if (vector == SHUTDOWN) {
+    cpu->delivery_faults = cpu->delivering >= 0 ? cpu->delivery_faults + 1 : 0;
+    if (vector == SHUTDOWN || cpu->delivery_faults > MOST_DELIVERY_FAULTS) {
         log_printf(LOG_INT, "int: CPU %u: triple fault at %04x:%" PRIx64, cpu->vcpu->index,
                    cpu->seg[SEG_CS].selector, cpu->rip);
         cpu->delivering = -1;

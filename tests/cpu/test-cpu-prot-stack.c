@@ -101,9 +101,30 @@ static void test_alignment(void)
     prot_free(p);
 }
 
+/* In ring 3, on a stack that is not aligned, #AC's own handler cannot be reached: #AC. */
+static void test_alignment_for_ever(void)
+{
+    Prot *p = prot_new();
+    for (unsigned aligned = 0; aligned < 2; aligned++) {
+        prot_mode(p, PROT_32, 3);
+        prot_idt(p, EXC_UD, 0xe, 3, SEL_CODE3 + 3, AT_HANDLERS);
+        prot_idt(p, EXC_AC, 0xe, 3, SEL_CODE3 + 3, AT_HANDLERS);
+        p->state.cr0 |= 1 << 18;
+        p->state.rflags |= FL_AC;
+        p->state.gpr[GPR_RSP] = AT_STACK3 - (aligned ? 0 : 1);
+        PROT_RUN(p, ud2);
+        if (aligned) /* HLT there is not ring 3's */
+            prot_expect(p, EXC_GP, 0);
+        else
+            g_assert_cmpint(p->ended, ==, PROT_TRIPLE);
+    }
+    prot_free(p);
+}
+
 void prot_add_stack_tests(void)
 {
     g_test_add_func("/cpu/prot/stack/not-canonical", test_not_canonical);
     g_test_add_func("/cpu/prot/stack/enter", test_enter);
     g_test_add_func("/cpu/prot/stack/alignment", test_alignment);
+    g_test_add_func("/cpu/prot/stack/alignment-for-ever", test_alignment_for_ever);
 }
