@@ -76,8 +76,10 @@ static int trim_zeros(BlkNode *node)
 static bool compact(const CompactArgs *args, BlkNode *node, GError **error)
 {
     NodeProgress tell = {img_progress_tell, NULL};
-    /* The others look for zeros in any case. */
-    int ret = args->zeros && node->fmt->discard && node->fmt->alloc ? trim_zeros(node) : 0;
+    /* The others look for zeros in any case: they cannot both zero and discard. */
+    int ret = args->zeros && node->fmt->discard && node->fmt->zero && node->fmt->alloc
+                  ? trim_zeros(node)
+                  : 0;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot look for zeros", node->name);
     return node_compact(node, &tell, error);

@@ -18,6 +18,7 @@ typedef struct Work {
     unsigned max_sectors; /* of one request */
     unsigned compressed;  /* eighths of the requests, up to 4 */
     bool discard, zero, flush;
+    bool mostly_zero; /* most requests write zeros */
     bool may_fail; /* requests may fail: a fault is armed */
 } Work;
 
