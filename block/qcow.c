@@ -390,6 +390,9 @@ static bool list_entry(Qcow *q, Pieces *pieces, uint64_t index, uint64_t entry, 
         piece.at = bits_get(entry, 0, shift);
         piece.bytes = bits_get(entry, shift, q->cluster_bits);
         piece.kind = PIECE_PACKED;
+        if (!piece.bytes)
+            return fail(error, "'%s': the cluster at 0x%" PRIx64 " is 0 bytes long", q->base.name,
+                        piece.at);
     }
     return pieces_add(pieces, piece, error);
 }

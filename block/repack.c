@@ -38,6 +38,9 @@ bool pieces_add(Pieces *pieces, Piece piece, GError **error)
     if (piece.at > pieces->file->size)
         return fail(error, "'%s': a table names 0x%" PRIx64 ", past the end of the file",
                     pieces->file->name, piece.at);
+    if (piece.kind != PIECE_FIXED && piece.at < pieces->start)
+        return fail(error, "'%s': a table names 0x%" PRIx64 ", where the header's tables are",
+                    pieces->file->name, piece.at);
     if (pieces->count == MAX_PIECES)
         return fail(error, "'%s': more than %u clusters are too many to compact",
                     pieces->file->name, MAX_PIECES);
@@ -75,17 +78,6 @@ bool pieces_check(Pieces *pieces, GError **error)
             return fail(error, "'%s': two tables or clusters lie at 0x%" PRIx64, pieces->file->name,
                         pieces->list[i].at);
         end = pieces->list[i].at + pieces->list[i].bytes;
-    }
-    return true;
-}
-
-static bool check_start(const Work *w, GError **error)
-{
-    for (unsigned i = 0; i < w->pieces.count; i++) {
-        const Piece *p = &w->pieces.list[i];
-        if (p->kind != PIECE_FIXED && p->at < w->r->start)
-            return fail(error, "'%s': a table names 0x%" PRIx64 ", where the header's tables are",
-                        w->r->file->name, p->at);
     }
     return true;
 }
@@ -287,13 +279,12 @@ static int move_all(Work *w)
 
 static bool list_pieces(Work *w, GError **error)
 {
-    return w->r->list(w->r->opaque, &w->pieces, error) && check_start(w, error) &&
-           pieces_check(&w->pieces, error);
+    return w->r->list(w->r->opaque, &w->pieces, error) && pieces_check(&w->pieces, error);
 }
 
 bool repack(const Repack *r, const NodeProgress *progress, uint64_t *end, GError **error)
 {
-    Work w = {.r = r, .progress = progress, .pieces.file = r->file};
+    Work w = {.r = r, .progress = progress, .pieces = {.file = r->file, .start = r->start}};
     w.buffer = block_alloc(COPY_BYTES);
     int ret = w.buffer ? r->commit(r->opaque) : -ENOMEM;
     bool sound = ret || list_pieces(&w, error);

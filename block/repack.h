@@ -30,18 +30,20 @@ typedef struct Piece {
 
 typedef struct Pieces {
     const BlkFile *file;
+    uint64_t start; /* only pieces that are FIXED lie below */
     Piece *list;
     unsigned count, room;
 } Pieces;
 
-/* False with an error if the piece lies behind the file's end, or there are too many. */
+/* False with an error if the piece lies below start or behind the file's end, or is one too many.
+ */
 bool pieces_add(Pieces *pieces, Piece piece, GError **error);
 /* Sorts them by place.  False with an error if two of them overlap. */
 bool pieces_check(Pieces *pieces, GError **error);
 
 typedef struct Repack {
     BlkFile *file;
-    uint64_t start; /* only pieces that are FIXED lie below */
+    uint64_t start; /* as in Pieces */
     /* By kind: the alignment of a new place, a power of two; whether it goes if it reads as zeros
      * (a table: if it has no entries). */
     uint64_t align[PIECE_KINDS];
