@@ -19,7 +19,7 @@ typedef struct Work {
     unsigned compressed;  /* eighths of the requests, up to 4 */
     bool discard, zero, flush;
     bool mostly_zero; /* most requests write zeros */
-    bool may_fail; /* requests may fail: a fault is armed */
+    bool may_fail;    /* requests may fail: a fault is armed */
 } Work;
 
 /* All sectors are zeros, or those below base_sectors hold the stamp of write 1. */

@@ -273,12 +273,13 @@ def qcow1_compact(d, l1, l2):
                            ("not at a multiple of 8", (l1, "Q", l2 + 1)),
                            ("bytes long", (l2, "Q", 1 << 63 | used[-1]))):
         left_alone(d, text, *changes)
-    # 8 Mi entries that name one table, which is full
-    big = d + bytes(4096)
-    struct.pack_into(">QBB", big, 24, (1 << 44) - (1 << 21), 12, 9)
-    struct.pack_into(">Q", big, 40, len(big))
-    struct.pack_into(">512Q", big, l2, *(used[0] for _ in range(512)))
-    big += struct.pack(">Q", l2) * (1 << 20) + bytes(7 * 8 << 20)
+    # a million entries that name one table, which is full
+    count, table = 1 << 20, (8 << 20) + 4096
+    big = bytearray(table + 8192)
+    struct.pack_into(">4sI16xQBB", big, 0, b"QFI\xfb", 1, count << 21, 12, 9)
+    struct.pack_into(">Q", big, 40, 48)
+    big[48:48 + 8 * count] = struct.pack(">Q", table) * count
+    big[table:table + 4096] = struct.pack(">Q", table + 4096) * 512
     left_alone(big, "two tables or clusters")
 
 
