@@ -15,13 +15,15 @@
 
 typedef struct Shape {
     const char *name, *format, *options;
-    uint64_t block;
+    uint64_t block, stored; /* a block begins with so many bytes that are written */
 } Shape;
 
 static const Shape shapes[] = {
-    {"vdi", "vdi", NULL, 1u << 20},
-    {"vpc", "vpc", "force_size=on", 2u << 20},
-    {"vhdx", "vhdx", "block_size=1M", 1u << 20},
+    {"vdi", "vdi", NULL, 1u << 20, 1u << 20},
+    {"vpc", "vpc", "force_size=on", 2u << 20, 2u << 20},
+    {"vhdx", "vhdx", "block_size=1M", 1u << 20, 1u << 20},
+    {"qcow", "qcow", NULL, 2u << 20, 32u << 10}, /* a table for each block */
+    {"vmdk", "vmdk", NULL, 64u << 10, 64u << 10},
 };
 
 static CoSched *sched;
@@ -41,11 +43,11 @@ static BlkNode *open_image(const Shape *s, GByteArray *data, MemFile **file)
 
 static void fill(const Shape *s, BlkNode *node, unsigned block, int pattern)
 {
-    g_autofree uint8_t *data = g_malloc(s->block);
-    struct iovec iov = {data, s->block};
-    memset(data, pattern, s->block / 2);
-    memset(data + s->block / 2, 0, s->block / 2);
-    g_assert_cmpint(node_write(node, block * s->block, (IoBuf){&iov, 1, 0}, s->block), ==, 0);
+    g_autofree uint8_t *data = g_malloc(s->stored);
+    struct iovec iov = {data, s->stored};
+    memset(data, pattern, s->stored / 2);
+    memset(data + s->stored / 2, 0, s->stored / 2);
+    g_assert_cmpint(node_write(node, block * s->block, (IoBuf){&iov, 1, 0}, s->stored), ==, 0);
 }
 
 /* All blocks are stored, in another order; every second one holds nothing but zeros. */
@@ -87,14 +89,14 @@ static void no_line(void *opaque, const char *line)
 /* The guest sees what it saw, and the tables are right. */
 static void verify(const Shape *s, BlkNode *node, const char *when, unsigned n)
 {
-    g_autofree uint8_t *data = g_malloc(s->block);
+    g_autofree uint8_t *data = g_malloc(s->stored);
     CheckResult r = {0};
     for (unsigned i = 0; i < BLOCKS; i++) {
-        struct iovec iov = {data, s->block};
+        struct iovec iov = {data, s->stored};
         int wanted = i % 2 ? (int)i + 1 : 0;
-        g_assert_cmpint(node_read(node, i * s->block, (IoBuf){&iov, 1, 0}, s->block), ==, 0);
-        for (uint64_t at = 0; at < s->block; at++)
-            if (data[at] != (at < s->block / 2 ? wanted : 0))
+        g_assert_cmpint(node_read(node, i * s->block, (IoBuf){&iov, 1, 0}, s->stored), ==, 0);
+        for (uint64_t at = 0; at < s->stored; at++)
+            if (data[at] != (at < s->stored / 2 ? wanted : 0))
                 g_error("%s: %s %u: block %u is lost at %" G_GUINT64_FORMAT, s->name, when, n, i,
                         at);
     }
@@ -116,7 +118,7 @@ static void test_cut(gconstpointer opaque)
         g_error("%s: %s", s->name, error->message);
     GArray *log = memfile_take_log(file);
     verify(s, node, "done", 0);
-    g_assert_cmpuint(file->data->len, <, before->len - BLOCKS / 2 * s->block + 512);
+    g_assert_cmpuint(file->data->len, <, before->len - BLOCKS / 2 * s->stored + 512);
     fill(s, node, 0, 77); /* new blocks come behind the others */
     fill(s, node, 0, 0);
     g_assert_cmpint(node_flush(node), ==, 0);
