@@ -1,188 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Making a file with a flat table of blocks shorter, in place.
- *
- * The last blocks are copied into the first gaps between others, which were free before and stay so
- * until the table names them: only when all copies are safe are their entries written, and only
- * when these are safe may what lies behind be cut off.  So a power cut shows each block at its old
- * or its new place, and both hold it.
- */
+/* Making a file with a flat table of blocks shorter, in place: what block/repack.h asks for. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "block-map.h"
-#include "util/bytes.h"
 #include "util/error.h"
 
-#define COPY_BYTES (1u << 20)
-
-typedef struct Place {
-    uint64_t at, index;
-    bool zero; /* nothing but zeros */
-} Place;
-
-typedef struct Work {
+typedef struct Listing {
     const BlockMapCompact *c;
-    GArray *places; /* of Place, by `at` */
-    uint8_t *buffer;
-    uint64_t done;
-} Work;
+    Pieces *pieces;
+    GError **error;
+} Listing;
 
-static Place *place_at(const Work *w, uint64_t i)
+static int list_entry(uint64_t index, uint64_t entry, void *opaque)
 {
-    return &g_array_index(w->places, Place, i);
+    const Listing *l = opaque;
+    Piece block = {.bytes = l->c->unit, .index = index, .kind = PIECE_DATA};
+    if (!l->c->place(l->c->opaque, index, entry, &block.at))
+        return 0;
+    return pieces_add(l->pieces, block, l->error) ? 0 : -ECANCELED;
 }
 
-static int by_place(const void *a, const void *b)
+static bool list_blocks(void *opaque, Pieces *pieces, GError **error)
 {
-    const Place *x = a, *y = b;
-    return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static int note_place(uint64_t index, uint64_t entry, void *opaque)
-{
-    Work *w = opaque;
-    Place place = {.index = index};
-    if (w->c->place(w->c->opaque, index, entry, &place.at))
-        g_array_append_val(w->places, place);
-    return 0;
-}
-
-/* Blocks that overlap are damage, which moving would spread. */
-static int check_places(const Work *w)
-{
-    uint64_t end = w->c->start;
-    for (unsigned i = 0; i < w->places->len; i++) {
-        uint64_t at = place_at(w, i)->at;
-        if (at < end || at > w->c->file->size)
-            return -EIO;
-        end = at + w->c->unit;
+    const BlockMapCompact *c = opaque;
+    GError *why = NULL;
+    Listing l = {c, pieces, &why};
+    for (unsigned i = 0; i < c->fixed_count; i++)
+        if (!pieces_add(pieces, c->fixed[i], error))
+            return false;
+    int ret = block_map_scan(c->map, list_entry, &l);
+    if (why) {
+        g_propagate_error(error, why);
+        return false;
     }
-    return 0;
+    return !ret || fail_errno(error, -ret, "'%s': cannot read its table", c->file->name);
 }
 
-static bool tell(const Work *w, const NodeProgress *progress)
+static int name_block(void *opaque, const Piece *block, uint64_t at)
 {
-    uint64_t all = MAX(2ULL * w->places->len, 1);
-    return !progress || progress->tell(progress->opaque, MIN(w->done, all), all);
+    const BlockMapCompact *c = opaque;
+    return block_map_set(c->map, block->index, at ? c->entry(c->opaque, at) : c->zero_entry);
 }
 
-/* ---- Blocks of zeros ---- */
-
-static int look_for_zeros(Work *w, Place *place)
+static int commit(void *opaque)
 {
-    const BlockMapCompact *c = w->c;
-    for (uint64_t at = c->head; at < c->unit;) {
-        uint64_t bytes = MIN(c->unit - at, COPY_BYTES);
-        bool data = true;
-        int ret = file_extent(c->file, place->at + at, &bytes, &data);
-        bytes = MIN(MAX(bytes, 1), c->unit - at);
-        if (!ret && data)
-            ret = file_pread(c->file, place->at + at, w->buffer, bytes);
-        if (ret)
-            return ret;
-        if (data && !buffer_is_zero(w->buffer, bytes))
-            return 0;
-        at += bytes;
-    }
-    place->zero = true;
-    return 0;
+    const BlockMapCompact *c = opaque;
+    return block_map_commit(c->map, c->before, c->opaque, true);
 }
 
-/* Forgets the entries of blocks of zeros; whole once they are safe. */
-static int drop_zeros(Work *w, const NodeProgress *progress)
+bool block_map_compact(const BlockMapCompact *c, const NodeProgress *progress, uint64_t *end,
+                       GError **error)
 {
-    const BlockMapCompact *c = w->c;
-    int ret = 0;
-    unsigned kept = 0;
-    for (unsigned i = 0; i < w->places->len && !ret; i++, w->done++) {
-        Place *place = place_at(w, i);
-        ret = tell(w, progress) ? look_for_zeros(w, place) : -ECANCELED;
-        if (!ret && place->zero)
-            ret = block_map_set(c->map, place->index, c->zero_entry);
-    }
-    if (!ret)
-        ret = block_map_commit(c->map, c->before, c->opaque, true);
-    for (unsigned i = 0; i < w->places->len && !ret; i++)
-        if (!place_at(w, i)->zero)
-            *place_at(w, kept++) = *place_at(w, i);
-    if (!ret)
-        g_array_set_size(w->places, kept);
-    return ret;
-}
-
-/* ---- Moving ---- */
-
-static int copy_block(Work *w, uint64_t from, uint64_t to)
-{
-    const BlockMapCompact *c = w->c;
-    int ret = 0;
-    for (uint64_t at = 0; at < c->unit && !ret; at += COPY_BYTES) {
-        uint64_t bytes = MIN(c->unit - at, COPY_BYTES);
-        ret = file_pread(c->file, from + at, w->buffer, bytes);
-        if (!ret)
-            ret = file_pwrite(c->file, to + at, w->buffer, bytes);
-    }
-    return ret;
-}
-
-/* The next gap from *at on that holds a block: *at; `next` is the block behind it.  A gap lies
- * below the blocks that are left. */
-static bool find_gap(const Work *w, unsigned left, unsigned *next, uint64_t *at)
-{
-    const BlockMapCompact *c = w->c;
-    for (; *next < left; ++*next) {
-        uint64_t begin = place_at(w, *next)->at;
-        *at = align_up(*at, c->align);
-        while (*at + c->unit <= begin) {
-            uint64_t end = c->blocked ? c->blocked(c->opaque, *at, *at + c->unit) : 0;
-            if (!end)
-                return true;
-            *at = align_up(end, c->align);
-        }
-        *at = MAX(*at, begin + c->unit);
-    }
-    return false;
-}
-
-static int move_blocks(Work *w, const NodeProgress *progress)
-{
-    const BlockMapCompact *c = w->c;
-    unsigned left = w->places->len, next = 0;
-    uint64_t at = c->start;
-    int ret = 0;
-    while (!ret && find_gap(w, left, &next, &at)) {
-        Place *last = place_at(w, --left);
-        ret = tell(w, progress) ? copy_block(w, last->at, at) : -ECANCELED;
-        if (!ret)
-            ret = block_map_set(c->map, last->index, c->entry(c->opaque, at));
-        last->at = at;
-        at += c->unit;
-        w->done++;
-    }
-    return ret ? ret : block_map_commit(c->map, c->before, c->opaque, true);
-}
-
-int block_map_compact(const BlockMapCompact *c, const NodeProgress *progress, uint64_t *end)
-{
-    Work w = {.c = c,
-              .places = g_array_new(FALSE, FALSE, sizeof(Place)),
-              .buffer = block_alloc(COPY_BYTES)};
-    int ret = w.buffer ? block_map_commit(c->map, c->before, c->opaque, true) : -ENOMEM;
-    if (!ret)
-        ret = block_map_scan(c->map, note_place, &w);
-    g_array_sort(w.places, by_place);
-    if (!ret)
-        ret = check_places(&w);
-    if (!ret)
-        ret = drop_zeros(&w, progress);
-    if (!ret)
-        ret = move_blocks(&w, progress);
-    *end = c->start;
-    for (unsigned i = 0; i < w.places->len; i++)
-        *end = MAX(*end, place_at(&w, i)->at + c->unit);
-    g_array_free(w.places, TRUE);
-    free(w.buffer);
-    return ret;
+    Repack r = {.file = c->file,
+                .start = c->start,
+                .align = {[PIECE_TABLE] = 1, [PIECE_DATA] = c->align, [PIECE_PACKED] = 1},
+                .drop_zeros = {[PIECE_DATA] = true},
+                .head = c->head,
+                .list = list_blocks,
+                .name = name_block,
+                .commit = commit,
+                .opaque = (void *)(uintptr_t)c};
+    return repack(&r, progress, end, error);
 }

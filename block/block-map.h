@@ -8,6 +8,7 @@
 
 #include "block/node.h"
 #include "meta-cache.h"
+#include "repack.h"
 
 typedef struct BlockMap {
     MetaCache cache;
@@ -45,14 +46,13 @@ typedef struct BlockMapCompact {
     /* Where the block of an entry lies; false: it has no place. */
     bool (*place)(void *opaque, uint64_t index, uint64_t entry, uint64_t *at);
     uint64_t (*entry)(void *opaque, uint64_t at);
-    /* The end of what is no block and lies in the range; 0: nothing does.  Optional. */
-    uint64_t (*blocked)(void *opaque, uint64_t start, uint64_t end);
+    const Piece *fixed; /* what is no block, and does not lie below start for sure */
+    unsigned fixed_count;
     int (*before)(void *opaque); /* as of block_map_commit() */
     void *opaque;
 } BlockMapCompact;
-/* Drops blocks of zeros, and moves the last ones into gaps; *end: nothing that counts lies behind,
- * and the file may be cut off there.  Whatever fails, the image stays as it was, or with a part of
- * the blocks moved.  -EIO also for blocks that overlap.  Nothing else uses the image. (co) */
-int block_map_compact(const BlockMapCompact *c, const NodeProgress *progress, uint64_t *end);
+/* Drops blocks of zeros, and moves the last ones into gaps: as repack(). (co) */
+bool block_map_compact(const BlockMapCompact *c, const NodeProgress *progress, uint64_t *end,
+                       GError **error);
 
 #endif

@@ -4,9 +4,9 @@
  *
  *   header, backing file name, L1 table, then L2 tables and clusters as they are first written.
  *
- * New tables and clusters are taken from the end of the file and never given back.  Order: data
- * reaches the file before the L2 entry that names it, an L2 table before its L1 entry (invariants 3
- * and 2 of docs/qcow2-invariants.md).
+ * New tables and clusters are taken from the end of the file, and only compacting gives any back.
+ * Order: data reaches the file before the L2 entry that names it, an L2 table before its L1 entry
+ * (invariants 3 and 2 of docs/qcow2-invariants.md).
  */
 #include <errno.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "aes-view.h"
 #include "formats.h"
 #include "meta-cache.h"
+#include "repack.h"
 #include "util/bytes.h"
 #include "util/error.h"
 
@@ -27,8 +28,8 @@
 typedef struct Qcow {
     BlkNode base;
     unsigned cluster_bits, l2_bits;
-    uint64_t l1_offset, *l1;
-    uint32_t l1_entries, l1_dirty_from, l1_dirty_to;
+    uint64_t l1_offset, *l1, backing_name_at;
+    uint32_t l1_entries, l1_dirty_from, l1_dirty_to, backing_name_bytes;
     uint64_t end; /* where the next table or cluster may lie */
     MetaCache l2;
     CoMutex table_lock, commit_lock;
@@ -43,6 +44,11 @@ static Qcow *qcow(const BlkNode *node)
 
 static int map_stored(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags, Extent *e);
 
+static uint64_t l1_end(const Qcow *q)
+{
+    return q->l1_offset + q->l1_entries * 8ULL;
+}
+
 /* ---- Opening ---- */
 
 static bool read_backing_name(Qcow *q, const uint8_t *h, GError **error)
@@ -53,6 +59,8 @@ static bool read_backing_name(Qcow *q, const uint8_t *h, GError **error)
         return true;
     if (bytes > 1023 || offset > q->base.file->size)
         return fail(error, "'%s': the backing file's name lies outside the header", q->base.name);
+    q->backing_name_at = offset;
+    q->backing_name_bytes = bytes;
     q->base.backing_name = g_malloc0(bytes + 1);
     int ret = file_pread(q->base.file, offset, q->base.backing_name, bytes);
     return !ret || fail_errno(error, -ret, "cannot read '%s'", q->base.name);
@@ -126,7 +134,7 @@ static bool qcow_open(BlkNode *node, GError **error)
     }
     unsigned page = MIN(8u << q->l2_bits, PAGE_BYTES);
     meta_init(&q->l2, node->file, page, node->mode.l2_cache ? node->mode.l2_cache : CACHE_BYTES);
-    q->end = MAX(node->file->size, q->l1_offset + q->l1_entries * 8ULL);
+    q->end = MAX(node->file->size, l1_end(q));
     return true;
 }
 
@@ -196,7 +204,7 @@ static int map_stored(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
     map_entry(q, page, index, offset & (node->cluster - 1), bytes, e);
     meta_put(page);
     /* Data in the header or the L1 table would change the image under itself. */
-    if (e->kind == EXTENT_DATA && e->host < q->l1_offset + q->l1_entries * 8ULL)
+    if (e->kind == EXTENT_DATA && e->host < l1_end(q))
         return -EIO;
     return 0;
 }
@@ -216,6 +224,14 @@ static uint64_t take_room(Qcow *q, uint64_t bytes, uint64_t align)
     return at;
 }
 
+static void set_l1(Qcow *q, uint64_t i, uint64_t at)
+{
+    bool clean = q->l1_dirty_from == q->l1_dirty_to;
+    q->l1[i] = at;
+    q->l1_dirty_from = clean ? (uint32_t)i : MIN(q->l1_dirty_from, (uint32_t)i);
+    q->l1_dirty_to = clean ? (uint32_t)i + 1 : MAX(q->l1_dirty_to, (uint32_t)i + 1);
+}
+
 static int own_table(Qcow *q, uint64_t offset)
 {
     uint64_t i = l1_index_of(q, offset), bytes = 8ULL << q->l2_bits;
@@ -225,12 +241,8 @@ static int own_table(Qcow *q, uint64_t offset)
         uint64_t at = take_room(q, bytes, q->base.cluster);
         if (!q->base.file->sparse || at < q->base.file->size)
             ret = file_zero(q->base.file, at, bytes, false);
-        if (!ret) {
-            bool clean = q->l1_dirty_from == q->l1_dirty_to;
-            q->l1[i] = at;
-            q->l1_dirty_from = clean ? (uint32_t)i : MIN(q->l1_dirty_from, (uint32_t)i);
-            q->l1_dirty_to = clean ? (uint32_t)i + 1 : MAX(q->l1_dirty_to, (uint32_t)i + 1);
-        }
+        if (!ret)
+            set_l1(q, i, at);
     }
     co_mutex_unlock(&q->table_lock);
     return ret;
@@ -351,7 +363,7 @@ static int qcow_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned
     if (ret)
         return ret;
     meta_drop_all(&q->l2);
-    q->end = q->l1_offset + q->l1_entries * 8ULL;
+    q->end = l1_end(q);
     node_forget_expanded(node);
     return node->file->sparse ? file_truncate(node->file, q->end) : 0;
 }
@@ -366,6 +378,114 @@ static int qcow_decompress(const BlkNode *node, const void *in, size_t in_bytes,
 static int qcow_compress(const BlkNode *node, const void *in, void *out)
 {
     return deflate_cluster(in, node->cluster, out, node->cluster - 1);
+}
+
+/* ---- Compacting ---- */
+
+static bool list_entry(Qcow *q, Pieces *pieces, uint64_t index, uint64_t entry, GError **error)
+{
+    unsigned shift = 63 - q->cluster_bits;
+    Piece piece = {.at = entry, .bytes = q->base.cluster, .index = index, .kind = PIECE_DATA};
+    if (entry & ENTRY_COMPRESSED) {
+        piece.at = bits_get(entry, 0, shift);
+        piece.bytes = bits_get(entry, shift, q->cluster_bits);
+        piece.kind = PIECE_PACKED;
+        if (!piece.bytes)
+            return fail(error, "'%s': the cluster at 0x%" PRIx64 " is 0 bytes long", q->base.name,
+                        piece.at);
+    }
+    return pieces_add(pieces, piece, error);
+}
+
+static bool list_table(Qcow *q, Pieces *pieces, uint32_t i, uint8_t *table, GError **error)
+{
+    int ret = file_pread(q->base.file, q->l1[i], table, 8ULL << q->l2_bits);
+    if (ret)
+        return fail_errno(error, -ret, "'%s': cannot read an L2 table", q->base.name);
+    for (uint64_t n = 0; n < 1u << q->l2_bits; n++) {
+        uint64_t entry = ld64_be(table + n * 8);
+        if (entry && !list_entry(q, pieces, (uint64_t)i << q->l2_bits | n, entry, error))
+            return false;
+    }
+    return true;
+}
+
+/* The backing file's name may stand anywhere. */
+static bool list_name(Qcow *q, Pieces *pieces, GError **error)
+{
+    uint64_t from = MAX(q->backing_name_at, l1_end(q));
+    uint64_t end = q->backing_name_at + q->backing_name_bytes;
+    return from >= end || pieces_add(pieces, (Piece){.at = from, .bytes = end - from}, error);
+}
+
+/* Tables are read when none overlaps another: so there are no more entries than the file holds. */
+static bool compact_list(void *opaque, Pieces *pieces, GError **error)
+{
+    Qcow *q = opaque;
+    uint64_t bytes = 8ULL << q->l2_bits;
+    bool ok = list_name(q, pieces, error);
+    for (uint32_t i = 0; i < q->l1_entries && ok; i++) {
+        if (q->l1[i] % 8) /* a power cut might tear an entry */
+            return fail(error, "'%s': L2 table %u lies at 0x%" PRIx64 ", not at a multiple of 8",
+                        q->base.name, i, q->l1[i]);
+        Piece table = {.at = q->l1[i], .bytes = bytes, .index = i, .kind = PIECE_TABLE};
+        ok = !q->l1[i] || pieces_add(pieces, table, error);
+    }
+    ok = ok && pieces_check(pieces, error);
+    g_autofree uint8_t *table = g_malloc(bytes);
+    for (uint32_t i = 0; i < q->l1_entries && ok; i++)
+        ok = !q->l1[i] || list_table(q, pieces, i, table, error);
+    return ok;
+}
+
+static int compact_name(void *opaque, const Piece *piece, uint64_t at)
+{
+    Qcow *q = opaque;
+    if (piece->kind == PIECE_TABLE) {
+        meta_drop_all(&q->l2); /* all clean: pages of a place that others may get */
+        set_l1(q, piece->index, at);
+        return 0;
+    }
+    uint64_t packed = piece->bytes << (63 - q->cluster_bits) | ENTRY_COMPRESSED;
+    return set_entry(q, (uint64_t)piece->index << q->cluster_bits,
+                     at && piece->kind == PIECE_PACKED ? at | packed : at);
+}
+
+static int compact_commit(void *opaque)
+{
+    return commit(opaque, true);
+}
+
+static bool packed_zeros(void *opaque, const uint8_t *data, uint64_t bytes)
+{
+    const Qcow *q = opaque;
+    g_autofree uint8_t *out = g_malloc(q->base.cluster);
+    return !inflate_cluster(data, bytes, out, q->base.cluster) &&
+           buffer_is_zero(out, q->base.cluster);
+}
+
+/* What is no piece is nobody's: there are no other records of what is in use.  Over a backing file
+ * zeros must stay, as no entry says "zeros". */
+static bool qcow_compact(BlkNode *node, const NodeProgress *progress, GError **error)
+{
+    Qcow *q = qcow(node);
+    bool alone = !node->backing && !node->backing_name;
+    Repack r = {
+        .file = node->file,
+        .start = align_up(l1_end(q), 512),
+        .align = {[PIECE_TABLE] = node->cluster, [PIECE_DATA] = node->cluster, [PIECE_PACKED] = 1},
+        .drop_zeros = {[PIECE_TABLE] = true, [PIECE_DATA] = alone, [PIECE_PACKED] = alone},
+        .list = compact_list,
+        .name = compact_name,
+        .commit = compact_commit,
+        .packed_zeros = packed_zeros,
+        .opaque = q};
+    uint64_t end;
+    if (!repack(&r, progress, &end, error))
+        return false;
+    int ret = node->file->sparse && end < node->file->size ? file_truncate(node->file, end) : 0;
+    q->end = end;
+    return !ret || fail_errno(error, -ret, "'%s': cannot cut its end off", node->name);
 }
 
 /* ---- Creating ---- */
@@ -430,4 +550,5 @@ const BlkFormat qcow_format = {
     .write_compressed = qcow_write_compressed,
     .compress = qcow_compress,
     .create = qcow_create,
+    .compact = qcow_compact,
 };

@@ -197,6 +197,14 @@ int change_alloc(Change *c, uint64_t clusters, uint64_t *offset)
     return 0;
 }
 
+uint64_t change_end_of(const Change *c)
+{
+    uint64_t end = c->clusters;
+    while (end && !c->counts[end - 1])
+        end--;
+    return end;
+}
+
 /* ---- Tables ---- */
 
 int change_read_table(Change *c, uint64_t l1_entry, uint8_t *table)
@@ -381,6 +389,58 @@ static int write_refcounts(Change *c)
     return ret;
 }
 
+/* ---- Where the file ends ---- */
+
+static void count_new_refcounts(Change *c, int delta)
+{
+    unsigned bits = c->q->cluster_bits;
+    for (uint32_t i = 0; i < c->rt_entries; i++)
+        if (c->rt[i])
+            c->counts[c->rt[i] >> bits] += (uint32_t)delta;
+    for (uint32_t i = 0; i < c->header.rt_clusters; i++)
+        c->counts[(c->header.rt_offset >> bits) + i] += (uint32_t)delta;
+}
+
+static uint64_t first_free(const Change *c, uint64_t from, uint64_t clusters)
+{
+    for (uint64_t n = 0, at = from;; at++) {
+        n = at < c->clusters && c->counts[at] ? 0 : n + 1;
+        if (n == clusters)
+            return at + 1 - clusters;
+    }
+}
+
+/* Whether the next change makes the file end below `limit` for sure.  The place of the old counts,
+ * which this change must not take, is free for it. */
+static bool next_ends_below(Change *c, uint64_t limit)
+{
+    uint64_t used = 0, blocks = 0, behind = 0, at = 0, table = c->header.rt_clusters;
+    for (uint64_t i = 0; i < c->clusters; i++)
+        used += c->counts[i] != 0;
+    for (uint32_t i = 0; i < c->rt_entries; i++)
+        blocks += c->rt[i] != 0;
+    count_new_refcounts(c, -1);
+    for (uint64_t i = used; i < c->clusters; i++)
+        behind += c->counts[i] != 0;
+    uint64_t end = change_end_of(c);
+    count_new_refcounts(c, 1);
+    if (behind) { /* room in one piece is taken from its begin, in whatever order */
+        at = behind + c->next_tables + blocks + table;
+        return first_free(c, 0, at) + at < limit;
+    }
+    for (uint64_t i = 0; i < blocks; i++)
+        at = first_free(c, at, 1) + 1;
+    return MAX(end, first_free(c, at, table) + table) < limit;
+}
+
+static bool is_pointless(Change *c)
+{
+    uint64_t limit = c->must_end_below;
+    c->pointless =
+        limit && change_end_of(c) >= limit && !(c->next_tables && next_ends_below(c, limit));
+    return c->pointless;
+}
+
 /* ---- The end ---- */
 
 static int write_snapshots(Change *c)
@@ -455,6 +515,8 @@ static int finish(Change *c, GError **error)
         ret = write_snapshots(c);
     if (!ret)
         ret = write_refcounts(c);
+    if (!ret && is_pointless(c))
+        ret = -ECANCELED;
     if (ret)
         return ret;
     g_autoptr(GByteArray) h = qcow2_build_header(q, &c->header, error);

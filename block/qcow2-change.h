@@ -49,11 +49,19 @@ typedef struct Change {
     Qcow2Bitmap *bitmaps;
     uint64_t *rt; /* the refcount table, made by change_finish() */
     uint32_t rt_entries;
+    /* If not 0, the change is for a file that ends below this cluster; where it does not, it is
+     * `pointless`, and not made.  But if next_tables is not 0, it is made, too, if the next change
+     * can end below: which writes no more clusters of tables than that, and moves what lies behind
+     * the number of clusters in use. */
+    uint64_t must_end_below, next_tables;
+    bool pointless;
 } Change;
 
 /* Writes back all that is dirty and loads the counts.  Nothing else uses the image until the end.
  * (co) */
 bool change_begin(Change *c, Qcow2 *q, GError **error);
+/* The cluster behind the last one that counts. */
+uint64_t change_end_of(const Change *c);
 /* A number of clusters in a row, free before and after; they count once. (co) */
 int change_alloc(Change *c, uint64_t clusters, uint64_t *offset);
 /* Adds delta to the counts of the clusters in a range: -EIO if one of them was not counted. */

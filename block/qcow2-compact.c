@@ -4,7 +4,11 @@
  *
  * A pass copies what lies behind the end that the file could have into free clusters before it, and
  * writes the tables that name them anew; all in one step (qcow2-change.h).  What a pass gives up is
- * free for the next one.  Passes end when the file does not become shorter any more.
+ * free for the next one.
+ *
+ * Each pass writes all refcounts to another place, and tables, so one that has little else to move
+ * can make the file longer.  Such a pass is made only if the next one will make the file shorter
+ * than it ever was; else it is the end.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +29,16 @@ typedef struct Compact {
     uint64_t pack_end;
     uint8_t *data; /* memory of two clusters and a sector */
     uint64_t moved, to_move;
+    uint64_t tables; /* clusters of tables that are not refcounts: no more than that */
 } Compact;
+
+/* What passes know of those before. */
+typedef struct Course {
+    const NodeProgress *progress;
+    uint64_t shortest; /* clusters that the file had at least */
+    bool detour;       /* a pass made it longer since */
+    bool last, done;
+} Course;
 
 static void *key_of(uint64_t n)
 {
@@ -169,6 +182,7 @@ static int move_table(Compact *k, uint64_t *l1_entry, uint8_t *table, bool *chan
     uint64_t old = *l1_entry & ENTRY_OFFSET, cluster = old >> q->cluster_bits;
     bool dirty = cluster >= k->end;
     int ret = change_read_table(&k->c, *l1_entry, table);
+    k->tables++;
     for (unsigned i = 0; i < 1u << q->l2_bits && !ret; i++) {
         L2Entry entry = qcow2_table_entry(q, table, i), before = entry;
         ret = entry.word & ENTRY_COMPRESSED ? move_compressed(k, &entry.word)
@@ -193,10 +207,16 @@ static int move_table(Compact *k, uint64_t *l1_entry, uint8_t *table, bool *chan
     return ret ? ret : change_count(&k->c, old, 1, -1);
 }
 
+static uint64_t clusters_of(const Compact *k, uint64_t bytes)
+{
+    return (bytes + k->c.q->cluster_mask) >> k->c.q->cluster_bits;
+}
+
 static int move_l1(Compact *k, uint64_t *l1, uint32_t entries, bool *changed)
 {
     int ret = 0;
     g_autofree uint8_t *table = g_malloc(qcow2_cluster_bytes(k->c.q));
+    k->tables += clusters_of(k, entries * 8ULL);
     for (uint32_t i = 0; i < entries && !ret; i++)
         if (l1[i] & ENTRY_OFFSET)
             ret = move_table(k, &l1[i], table, changed);
@@ -252,43 +272,68 @@ static void count_used(Compact *k)
         k->to_move += k->c.counts[i] != 0;
 }
 
-static bool run_pass(Qcow2 *q, const NodeProgress *progress, bool *done, GError **error)
+/* The lists of snapshots and bitmaps, and all bits. */
+static uint64_t clusters_of_lists(const Compact *k)
 {
-    Compact k = {.progress = progress};
+    const Qcow2 *q = k->c.q;
+    uint64_t n = clusters_of(k, q->snapshots_bytes) + clusters_of(k, q->bitmaps_bytes);
+    for (unsigned i = 0; i < q->bitmap_count; i++)
+        n += q->bitmaps[i].table_entries + clusters_of(k, q->bitmaps[i].table_entries * 8ULL);
+    return n;
+}
+
+static void set_goal(Compact *k, Course *course)
+{
+    uint64_t end = MIN(change_end_of(&k->c), clusters_of(k, k->c.q->base.file->size));
+    course->detour &= end >= course->shortest;
+    course->shortest = MIN(course->shortest, end);
+    k->c.must_end_below = end;
+}
+
+static bool run_pass(Qcow2 *q, Course *course, GError **error)
+{
+    Compact k = {.progress = course->progress};
     if (!change_begin(&k.c, q, error))
         return false;
     count_used(&k);
-    *done = !k.to_move;
+    set_goal(&k, course);
+    bool idle = !k.to_move;
     k.places = g_hash_table_new(g_direct_hash, g_direct_equal);
     k.packed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     k.data = block_alloc(2 * qcow2_cluster_bytes(q) + 512);
-    int ret = *done ? -ECANCELED : !k.data ? -ENOMEM : move_all(&k);
+    int ret = idle ? -ECANCELED : !k.data ? -ENOMEM : move_all(&k);
+    if (!course->detour && !course->last)
+        k.c.next_tables = k.tables + clusters_of_lists(&k);
     GError *why = NULL;
     bool ok = change_end(&k.c, ret, "compact it", &why);
     free(k.data);
     g_hash_table_unref(k.places);
     g_hash_table_unref(k.packed);
-    if (*done)
+    course->done = idle || k.c.pointless;
+    if (course->done)
         g_clear_error(&why);
     if (why)
         g_propagate_error(error, why);
-    return ok || *done;
+    return ok || course->done;
 }
 
 bool qcow2_compact(BlkNode *node, const NodeProgress *progress, GError **error)
 {
     Qcow2 *q = qcow2(node);
-    bool done = false;
+    Course course = {.progress = progress, .shortest = UINT64_MAX};
     if (q->locked || q->crypt_method == CRYPT_AES)
         return fail(error, "'%s' is encrypted, and locked", node->name);
-    for (int pass = 0; pass < MAX_PASSES && !done; pass++) {
-        uint64_t before = node->file->size;
-        if (!run_pass(q, progress, &done, error))
+    for (int pass = 1; pass <= MAX_PASSES && !course.done; pass++) {
+        uint64_t before = node->file->size; /* perhaps no whole clusters */
+        course.last = pass == MAX_PASSES;
+        if (!run_pass(q, &course, error))
             return false;
         int ret = qcow2_trim(q);
+        if (!ret && course.done && node->file->sparse && node->file->size > before)
+            ret = file_truncate(node->file, before);
         if (ret)
             return fail_errno(error, -ret, "'%s': cannot cut its end off", node->name);
-        done |= pass > 1 && node->file->size >= before;
+        course.detour |= node->file->size >= before;
     }
     return true;
 }

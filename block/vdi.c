@@ -241,14 +241,13 @@ static bool vdi_compact(BlkNode *node, const NodeProgress *progress, GError **er
                          .entry = compact_entry,
                          .before = write_header,
                          .opaque = v};
-    uint64_t end = 0;
+    uint64_t end;
     if (ld32_le(v->header + AT_TYPE) != 1)
         return fail(error, "'%s' is a static image: all its blocks have their place", node->name);
-    int ret = block_map_compact(&c, progress, &end);
-    if (!ret) {
-        v->next = (uint32_t)((end - v->data) / BLOCK_BYTES);
-        ret = write_header(v);
-    }
+    if (!block_map_compact(&c, progress, &end, error))
+        return false;
+    v->next = (uint32_t)((end - v->data) / BLOCK_BYTES);
+    int ret = write_header(v);
     if (!ret)
         ret = file_flush(node->file);
     if (!ret && node->file->sparse && end < node->file->size)

@@ -355,20 +355,12 @@ static uint64_t compact_entry(void *opaque, uint64_t at)
     return at | VHDX_PRESENT;
 }
 
-/* What is neither a block nor free, in a range. */
-static uint64_t compact_blocked(void *opaque, uint64_t start, uint64_t end)
-{
-    const Vhdx *v = opaque;
-    const VhdxRegion *regions[] = {&v->table, &v->metadata, &v->log};
-    for (size_t i = 0; i < G_N_ELEMENTS(regions); i++)
-        if (start < regions[i]->offset + regions[i]->bytes && regions[i]->offset < end)
-            return regions[i]->offset + regions[i]->bytes;
-    return 0;
-}
-
 static bool vhdx_compact(BlkNode *node, const NodeProgress *progress, GError **error)
 {
     Vhdx *v = vhdx(node);
+    Piece fixed[] = {{.at = v->table.offset, .bytes = v->table.bytes},
+                     {.at = v->metadata.offset, .bytes = v->metadata.bytes},
+                     {.at = v->log.offset, .bytes = v->log.bytes}};
     BlockMapCompact c = {.map = &v->map,
                          .file = node->file,
                          .start = 1u << 20,
@@ -377,19 +369,17 @@ static bool vhdx_compact(BlkNode *node, const NodeProgress *progress, GError **e
                          .zero_entry = VHDX_ZERO,
                          .place = compact_place,
                          .entry = compact_entry,
-                         .blocked = compact_blocked,
+                         .fixed = fixed,
+                         .fixed_count = G_N_ELEMENTS(fixed),
                          .opaque = v};
-    uint64_t end = 0;
+    uint64_t end;
     int ret = mark_written(v);
-    if (!ret)
-        ret = block_map_compact(&c, progress, &end);
-    uint64_t rest[] = {v->table.offset + v->table.bytes, v->metadata.offset + v->metadata.bytes,
-                       v->log.offset + v->log.bytes};
-    for (size_t i = 0; i < G_N_ELEMENTS(rest); i++)
-        end = MAX(end, rest[i]);
-    if (!ret)
-        v->end = end;
-    if (!ret && node->file->sparse && end < node->file->size)
+    if (ret)
+        return fail_errno(error, -ret, "'%s': cannot compact it", node->name);
+    if (!block_map_compact(&c, progress, &end, error))
+        return false;
+    v->end = end;
+    if (node->file->sparse && end < node->file->size)
         ret = file_truncate(node->file, end);
     return !ret || fail_errno(error, -ret, "'%s': cannot compact it", node->name);
 }

@@ -186,14 +186,20 @@ static int set_in_table(VmdkExtent *x, uint32_t table, uint64_t grain, uint32_t 
     return 0;
 }
 
+int vmdk_put_entry(VmdkExtent *x, uint64_t offset, uint32_t entry)
+{
+    uint64_t grain = offset / x->grain, i = grain / x->table_entries;
+    int ret = 0;
+    if (x->redundant && x->redundant[i])
+        ret = set_in_table(x, x->redundant[i], grain, entry);
+    return ret ? ret : set_in_table(x, x->directory[i], grain, entry);
+}
+
 /* offset counts from the extent's begin. */
 static int set_entry(Vmdk *v, VmdkExtent *x, uint64_t offset, uint32_t entry)
 {
-    uint64_t grain = offset / x->grain, i = grain / x->table_entries;
-    int ret = own_table(v, x, i);
-    if (!ret && x->redundant)
-        ret = set_in_table(x, x->redundant[i], grain, entry);
-    return ret ? ret : set_in_table(x, x->directory[i], grain, entry);
+    int ret = own_table(v, x, offset / x->grain / x->table_entries);
+    return ret ? ret : vmdk_put_entry(x, offset, entry);
 }
 
 /* ---- Writing ---- */
@@ -280,7 +286,7 @@ static int commit_extent(VmdkExtent *x, bool durable)
     return ret;
 }
 
-static int commit(Vmdk *v, bool durable)
+int vmdk_commit(Vmdk *v, bool durable)
 {
     int ret = 0;
     co_mutex_lock(&v->commit_lock);
@@ -293,7 +299,7 @@ static int commit(Vmdk *v, bool durable)
 
 static int vmdk_flush(BlkNode *node)
 {
-    int ret = commit(vmdk(node), true);
+    int ret = vmdk_commit(vmdk(node), true);
     return ret ? ret : file_flush(node->file);
 }
 
@@ -304,7 +310,7 @@ static int vmdk_balance(BlkNode *node)
     int ret = vmdk_change_cid(v);
     for (unsigned i = 0; i < v->count; i++)
         crowded |= v->extents[i].tables.pages && meta_crowded(&v->extents[i].tables);
-    return !ret && crowded ? commit(v, false) : ret;
+    return !ret && crowded ? vmdk_commit(v, false) : ret;
 }
 
 /* ---- Compression ---- */
@@ -396,6 +402,7 @@ const BlkFormat vmdk_format = {
     .compress = vmdk_compress,
     .create = vmdk_create,
     .check = vmdk_check,
+    .compact = vmdk_compact,
     .detail = vmdk_detail,
     .other_file = vmdk_other_file,
     .sums_files = true,

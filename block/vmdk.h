@@ -62,6 +62,16 @@ static inline Vmdk *vmdk(const BlkNode *node)
     return (Vmdk *)(uintptr_t)node;
 }
 
+/* vmdk.c */
+/* Points a grain of a sparse extent, which has a table, to its place, in memory; offset counts from
+ * the extent's begin. (co) */
+int vmdk_put_entry(VmdkExtent *x, uint64_t offset, uint32_t entry);
+/* Writes the tables that changed, after a flush; durable: and flushes. (co) */
+int vmdk_commit(Vmdk *v, bool durable);
+
+/* vmdk-compact.c */
+bool vmdk_compact(BlkNode *node, const NodeProgress *progress, GError **error);
+
 /* vmdk-open.c */
 bool vmdk_open(BlkNode *node, GError **error);
 void vmdk_close(BlkNode *node);

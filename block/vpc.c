@@ -397,19 +397,12 @@ static uint64_t compact_entry(void *opaque, uint64_t at)
     return at / 512;
 }
 
-static uint64_t compact_blocked(void *opaque, uint64_t start, uint64_t end)
-{
-    const Vpc *v = opaque;
-    uint64_t table_end = v->map.offset + block_map_bytes(&v->map);
-    if (start < v->header_at + HEADER_BYTES && v->header_at < end)
-        return v->header_at + HEADER_BYTES;
-    return start < table_end && v->map.offset < end ? table_end : 0;
-}
-
 /* The footer stands at its new place before the old one is cut off. */
 static bool vpc_compact(BlkNode *node, const NodeProgress *progress, GError **error)
 {
     Vpc *v = vpc(node);
+    Piece fixed[] = {{.at = v->header_at, .bytes = HEADER_BYTES},
+                     {.at = v->map.offset, .bytes = block_map_bytes(&v->map)}};
     BlockMapCompact c = {.map = &v->map,
                          .file = node->file,
                          .start = FOOTER_BYTES,
@@ -419,15 +412,15 @@ static bool vpc_compact(BlkNode *node, const NodeProgress *progress, GError **er
                          .zero_entry = ENTRY_FREE,
                          .place = compact_place,
                          .entry = compact_entry,
-                         .blocked = compact_blocked,
+                         .fixed = fixed,
+                         .fixed_count = G_N_ELEMENTS(fixed),
                          .opaque = v};
-    uint64_t end = 0;
+    uint64_t end;
     if (!v->dynamic || v->differencing)
         return fail(error, "'%s': only dynamic VHD images are compacted", node->name);
-    int ret = block_map_compact(&c, progress, &end);
-    end = MAX(end, MAX(v->map.offset + block_map_bytes(&v->map), v->header_at + HEADER_BYTES));
-    if (!ret)
-        ret = file_pwrite(node->file, end, v->footer, FOOTER_BYTES);
+    if (!block_map_compact(&c, progress, &end, error))
+        return false;
+    int ret = file_pwrite(node->file, end, v->footer, FOOTER_BYTES);
     if (!ret)
         ret = file_flush(node->file);
     if (!ret)

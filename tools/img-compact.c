@@ -17,10 +17,11 @@ const Command command_compact = {
     .name = "compact",
     .synopsis = "[--object OBJECT] [--image-opts] [-f FORMAT] [-t CACHE] [-z] [-p] [-q] FILE",
     .help =
-        "Moves an image's data down into free room of its file and cuts the end off.  A power\n"
-        "cut in the middle harms nothing.  Zeros of a raw image become holes.\n\n"
+        "Moves an image's data down into free room of its file and cuts the end off: of qcow,\n"
+        "qcow2, vdi, vhdx, dynamic vpc and monolithicSparse vmdk images.  A power cut in the\n"
+        "middle harms nothing.  Zeros of a raw image become holes.\n\n"
         "  -z         also give up clusters that hold only zeros: qcow2; the others' are in any\n"
-        "             case\n"
+        "             case, if no backing file would show through\n"
         "  -f FORMAT  do not guess the format\n"
         "  -t CACHE   cache mode, as of -drive\n"
         "  -p         show progress; also shown if it takes long, on a terminal\n"
@@ -76,8 +77,10 @@ static int trim_zeros(BlkNode *node)
 static bool compact(const CompactArgs *args, BlkNode *node, GError **error)
 {
     NodeProgress tell = {img_progress_tell, NULL};
-    /* The others look for zeros in any case. */
-    int ret = args->zeros && node->fmt->discard && node->fmt->alloc ? trim_zeros(node) : 0;
+    /* The others look for zeros in any case.  A format that cannot zero would write them. */
+    int ret = args->zeros && node->fmt->discard && node->fmt->zero && node->fmt->alloc
+                  ? trim_zeros(node)
+                  : 0;
     if (ret)
         return fail_errno(error, -ret, "'%s': cannot look for zeros", node->name);
     return node_compact(node, &tell, error);

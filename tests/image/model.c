@@ -177,11 +177,11 @@ static Action pick_action(Pool *p)
     uint64_t r = next_random(p->random) % 16;
     if (r < 2 && p->work->flush)
         return DO_FLUSH;
-    if (r < 4 && p->work->zero)
+    if (r < (p->work->mostly_zero ? 12 : 4) && p->work->zero)
         return DO_ZERO;
     if (r < 5 && p->work->discard)
         return DO_DISCARD;
-    if (r < 5 + 2 * p->work->compressed)
+    if (p->work->compressed && r < 5 + 2 * p->work->compressed)
         return DO_COMPRESSED;
     return r % 4 ? DO_WRITE : DO_READ;
 }

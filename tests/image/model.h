@@ -18,7 +18,8 @@ typedef struct Work {
     unsigned max_sectors; /* of one request */
     unsigned compressed;  /* eighths of the requests, up to 4 */
     bool discard, zero, flush;
-    bool may_fail; /* requests may fail: a fault is armed */
+    bool mostly_zero; /* most requests write zeros */
+    bool may_fail;    /* requests may fail: a fault is armed */
 } Work;
 
 /* All sectors are zeros, or those below base_sectors hold the stamp of write 1. */

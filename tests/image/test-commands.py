@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import zlib
@@ -466,6 +467,103 @@ def compact_others():
             img("check", "-f", fmt, "c")
 
 
+def shrunk(fmt, gain):
+    """compact: smaller, the same to a guest, sound, and once more changes nothing."""
+    run("qemu-img", "convert", "-f", fmt, "-O", "raw", "c", "right.raw")
+    before = os.path.getsize("c")
+    out = img("compact", "-f", fmt, "c")
+    after = os.path.getsize("c")
+    expect(after <= before - gain, f"{fmt}: {before}, then {after}, not {gain} less")
+    expect(re.match(r"Image compacted: .* before, .* now\.\n", out), out)
+    run("qemu-img", "compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+    img("compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+    if fmt == "vmdk":
+        peer("check", "-f", fmt, "c")
+        img("check", "-f", fmt, "c")
+    with open("c", "rb") as f:
+        data = f.read()
+    expect("(100.00/100%)" in img("compact", "-p", "-f", fmt, "c"), "-p")
+    with open("c", "rb") as f:
+        expect(f.read() == data, f"{fmt}: compacting once more changed it")
+    return data
+
+
+def random_writes(rng, size, kinds, count=40):
+    for _ in range(count):
+        at, length = rng.randrange(size // 512), rng.choice((1, 8, 128, 500))
+        length = min(length, size // 512 - at)
+        yield rng.choice(kinds).format(p=rng.randrange(1, 256), at=at * 512, len=length * 512,
+                                       cluster=at * 512 // 4096 * 4096)
+
+
+def redundant_tables(data):
+    """A monolithic sparse VMDK image's tables, twice: both are the same."""
+    def tables(field):
+        at = struct.unpack_from("<Q", data, field)[0] * 512
+        sectors, grain, length = struct.unpack_from("<QQ", data, 12) + struct.unpack_from("<I", data, 44)
+        count = -(-sectors // (grain * length))
+        return [data[t * 512:t * 512 + length * 4] for t in struct.unpack_from(f"<{count}I", data, at)]
+    expect(tables(48) == tables(56), "the redundant tables differ")
+
+
+def compact_tables():
+    """qcow and VMDK, made and written by both, over a base or not."""
+    rng = random.Random(SEED)
+    plain = ["write -P {p} {at} {len}"] * 3 + ["write -P 0 {at} {len}"]
+    for fmt, options, gain in (("qcow", [], 16), ("qcow", ["-b", "b", "-F", "raw"], 0),
+                               ("vmdk", [], 1), ("vmdk", ["-o", "zeroed_grain=on"], 1),
+                               ("vmdk", ["-b", "b.vmdk", "-F", "vmdk"], 0)):
+        size = rng.choice((3, 9, 40)) * MIB
+        img("create", "-q", "-f", "raw", "b", size)
+        io("write -P 88 0 1M", file="b", fmt="raw")
+        img("convert", "-O", "vmdk", "b", "b.vmdk")
+        run(rng.choice(("qemu-img", IMG)), "create", "-q", "-f", fmt, *options, "c", size)
+        packed = ["write -c -P {p} {cluster} 4096"] * 3 if fmt == "qcow" and not options else []
+        for _ in range(3):
+            rng.choice((io, own_io))(*random_writes(rng, size, plain + packed), file="c", fmt=fmt)
+        zeros = [f"write -P 0 {n * 65536} 65536" for n in range(rng.randrange(5), 48, 3)]
+        io("write -P 7 0 3M", *zeros, file="c", fmt=fmt)
+        data = shrunk(fmt, gain * 65536)
+        if fmt == "vmdk":
+            redundant_tables(data)
+        after = list(random_writes(rng, size, plain))
+        rng.choice((io, own_io))(*after, file="c", fmt=fmt)
+        io(*after, file="right.raw", fmt="raw")
+        run("qemu-img", "compare", "-f", fmt, "-F", "raw", "c", "right.raw")
+    compact_packed(rng)
+    compact_stale(rng)
+
+
+def compact_packed(rng):
+    """A qcow of compressed clusters, of which every second one was written over; and one of zeros."""
+    with open("p.raw", "wb") as f:
+        for _ in range(1000):
+            f.write((rng.randbytes(rng.randrange(1, 3000)) + bytes(4096))[:4096])
+    img("convert", "-c", "-f", "raw", "-O", "qcow", "p.raw", "c")
+    io(*[f"write -P 0 {n * 4096} 4096" for n in range(0, 1000, 2)], file="c", fmt="qcow")
+    whole = os.path.getsize("c")
+    data = shrunk("qcow", whole - whole // 3)
+    img("create", "-q", "-f", "qcow", "c", "1M")
+    empty = os.path.getsize("c")
+    io(*[f"write -c -P {b} {n}k 4k" for n in range(0, 64, 4) for b in (1, 0)], file="c", fmt="qcow")
+    shrunk("qcow", 4096)
+    expect(os.path.getsize("c") == empty, f"{os.path.getsize('c')} bytes of zeros, not {empty}")
+    expect(len(data) > empty, "nothing is left")
+
+
+def compact_stale(rng):
+    """A redundant table that somebody else did not keep: it is the other one's copy afterwards."""
+    img("create", "-q", "-f", "vmdk", "c", "2M")
+    io("write -P 1 0 2M", "write -P 0 0 1M", file="c", fmt="vmdk")
+    with open("c", "r+b") as f:
+        head = f.read(512)
+        f.seek(struct.unpack_from("<Q", head, 48)[0] * 512)
+        table = struct.unpack("<I", f.read(4))[0]
+        f.seek(table * 512 + 4 * rng.randrange(32))
+        f.write(struct.pack("<I", 0x1000))
+    redundant_tables(shrunk("vmdk", MIB - 65536))
+
+
 def compact():
     rng = random.Random(SEED)
     for options in ("compat=1.1", "compat=0.10", "cluster_size=4k", "extended_l2=on",
@@ -487,7 +585,9 @@ def compact():
         expect(os.path.getsize("c") < before / 2, f"{options}: {before}, {os.path.getsize('c')}")
         equal("c", "right.raw")
         check_ok("c")
+        after = os.path.getsize("c")
         expect(img("compact", "-q", "c") == "", "-q speaks")
+        expect(os.path.getsize("c") == after, f"once more: {after}, then {os.path.getsize('c')}")
         equal("c", "right.raw")
     sizes = []
     for bitmap in (False, True):  # whose storing at the end must not make it grow
@@ -505,8 +605,17 @@ def compact():
     expect("in-use" not in peer("info", "c") and "auto" in peer("info", "c"), "the bitmap was not stored")
     expect(sizes[1] <= sizes[0] + 3 * 65536, f"{sizes}: larger than by directory, table and bits")
     compact_others()
-    img("create", "-q", "-f", "vmdk", "v", "1M")
-    expect("no way to be compacted" in img("compact", "v", code=1), "vmdk")
+    for subformat, words in (("streamOptimized", "written once"), ("monolithicFlat", "only monolithicSparse"),
+                             ("twoGbMaxExtentSparse", "only monolithicSparse")):
+        img("create", "-q", "-f", "vmdk", "-o", f"subformat={subformat}", "v.vmdk", "1M")
+        expect(words in img("compact", "v.vmdk", code=1), subformat)
+    img("create", "-q", "-f", "qcow", "v", "1M")
+    with open("v", "r+b") as f:
+        f.seek(36)
+        f.write(struct.pack(">I", 1))
+    out = img("compact", "--object", "secret,id=k,data=x", "--image-opts",
+              "driver=qcow,file.filename=v,encrypt.key-secret=k", code=1)
+    expect("can only be read" in out, out)
     img("create", "-q", "-f", "vpc", "-o", "subformat=fixed", "v", "1M")
     expect("only dynamic" in img("compact", "-f", "vpc", "v", code=1), "vpc")
     img("create", "-q", "-f", "vdi", "-o", "static=on", "v", "1M")
@@ -647,5 +756,5 @@ if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
-        (compact, True), (names, False), (progress, False),
+        (compact, True), (compact_tables, True), (names, False), (progress, False),
         (locked_data_file, False), (json_names, True), (matrix, True), (bad_input, False))])

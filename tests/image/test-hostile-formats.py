@@ -9,7 +9,7 @@ import subprocess
 from tap import IMG, SEED, WORK, Failed, expect, img, main, run
 
 MIB = 1 << 20
-COMMANDS = (["info"], ["check"], ["convert", "-O", "raw"], ["check", "-r", "all"])
+COMMANDS = (["info"], ["check"], ["convert", "-O", "raw"], ["compact"], ["check", "-r", "all"])
 
 
 def limit():
@@ -65,6 +65,14 @@ class Liar:
         write(copy)
         said = survive(self.fmt)
         expect(text in said, f"{changes}: no '{text}' in:\n{said}")
+        return copy
+
+    def left_alone(self, text, *changes):
+        """compact says what is wrong, and changes nothing."""
+        before = self.refused(text, *changes)
+        write(before)
+        expect(text in survive(self.fmt, commands=[["compact"]]), f"{changes}: compact")
+        expect(open("x", "rb").read() == before, f"{changes}: compact changed the image")
 
 
 def truncated(fmt, data, steps=13):
@@ -94,6 +102,7 @@ def vdi():
     liar.refused("too far", (512, "I", 0xfffffff0))
     first = struct.unpack_from("<II", d, 512)
     liar.refused("as another one does", (512, "I", first[1]))
+    liar.refused("two tables or clusters", (512, "I", first[1]))
     liar.refused("the header counts", (0x184, "I", 1))
     liar.refused("the header counts", (0x184, "I", 3000))
     truncated("vdi", d)
@@ -162,6 +171,13 @@ def vmdk():
     liar.refused("within the tables", (table, "I", 1))
     used = [e for e in struct.unpack_from("<64I", d, table) if e]
     liar.refused("as another one does", (table, "I", used[-1]), (table + 4, "I", used[-1]))
+    redundant = struct.unpack_from("<Q", d, 48)[0] * 512
+    for changes in (((table, "I", used[-1]),), ((redundant, "I", table // 512),), ((redundant, "I", 1),),
+                    ((28, "Q", directory // 512),)):
+        liar.left_alone("two tables or clusters", *changes)
+    liar.left_alone("where the header's tables are", (table, "I", 8))
+    liar.left_alone("past the end", (redundant, "I", 0xffffff))
+    liar.left_alone("past the end", (table, "I", 0xfffffff))
     # every table is the same one, and every grain in it, too
     big = bytearray(d[:table + 2048])
     struct.pack_into("<Q", big, 12, 1 << 27)

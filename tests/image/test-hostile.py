@@ -10,7 +10,7 @@ from tap import IMG, SEED, WORK, Failed, expect, img, main, run
 
 MIB = 1 << 20
 COMMANDS = (["info"], ["info", "--output=json", "--backing-chain"], ["check"],
-            ["convert", "-O", "qcow2"], ["check", "-r", "all"])
+            ["convert", "-O", "qcow2"], ["compact"], ["check", "-r", "all"])
 
 
 def limit():
@@ -37,6 +37,14 @@ def survive(name, *commands):
             os.unlink("out")
         said += text
     return said
+
+
+def left_alone(data, text, *changes):
+    """compact says what is wrong, and changes nothing."""
+    before = open(patched(data, *changes), "rb").read()
+    said = survive("x", ["compact"])
+    expect(text in said, f"{changes}: no '{text}' in:\n{said}")
+    expect(open("x", "rb").read() == before, f"{changes}: compact changed the image")
 
 
 def image(options=None, size=MIB, name="i"):
@@ -241,9 +249,38 @@ def qcow1():
     for at in (l1, l2):
         for value in (0, 8, l1, l2, 1 << 63, (1 << 64) - 1, 1 << 62):
             survive(patched(d, (at, "Q", value)))
+    qcow1_compact(d, l1, l2)
     for size in range(0, len(d), max(len(d) // 23, 1)):
         open("x", "wb").write(d[:size])
         survive("x")
+
+
+def qcow1_compact(d, l1, l2):
+    used = [struct.unpack_from(">Q", d, l2 + n * 8)[0] for n in range(256)]
+    used = [at for at in used if 0 < at < 1 << 63]
+    packed = 1 << 63 | 100 << 51
+    for text, *changes in (("two tables or clusters", (l2, "Q", used[-1])),
+                           ("two tables or clusters", (l2, "Q", used[-1] + 512)),
+                           ("two tables or clusters", (l2, "Q", l2)),
+                           ("two tables or clusters", (l2, "Q", packed | used[-1])),
+                           ("two tables or clusters", (8, "Q", used[0] + 7), (16, "I", 5),
+                            (used[0] + 7, "5s", b"r.raw")),
+                           ("where the header's tables are", (l2, "Q", 8)),
+                           ("where the header's tables are", (l2, "Q", packed)),
+                           ("where the header's tables are", (l1, "Q", 8)),
+                           ("past the end", (l2, "Q", 1 << 62)), ("past the end", (l1, "Q", 1 << 62)),
+                           ("past the end", (l2, "Q", packed | 1 << 50)),
+                           ("not at a multiple of 8", (l1, "Q", l2 + 1)),
+                           ("bytes long", (l2, "Q", 1 << 63 | used[-1]))):
+        left_alone(d, text, *changes)
+    # a million entries that name one table, which is full
+    count, table = 1 << 20, (8 << 20) + 4096
+    big = bytearray(table + 8192)
+    struct.pack_into(">4sI16xQBB", big, 0, b"QFI\xfb", 1, count << 21, 12, 9)
+    struct.pack_into(">Q", big, 40, 48)
+    big[48:48 + 8 * count] = struct.pack(">Q", table) * count
+    big[table:table + 4096] = struct.pack(">Q", table + 4096) * 512
+    left_alone(big, "two tables or clusters")
 
 
 def at_random():
