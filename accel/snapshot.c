@@ -18,9 +18,7 @@
 static const char magic[8] = {'V', 'M', 'R', 'U', 'N', 'V', 'M', '1'};
 
 enum {
-    /* Zero pages between others that are stored rather than told apart. */
-    MOST_GAP = 16 * RAM_PAGE_SIZE,
-    MOST_BYTES = 256 << 20, /* of all but RAM: a run a page of a TiB would not be more */
+    MOST_BYTES = 256 << 20, /* of all but RAM: every other unit of a TiB would not be more */
     EVENTS = VCPU_REQ_SMI | VCPU_REQ_INIT | VCPU_REQ_SIPI, /* an NMI is in CpuState */
 };
 
@@ -95,19 +93,14 @@ static bool save_cpus(Machine *machine, GByteArray *out, GError **error)
 
 /* ---- RAM ---- */
 
-static bool page_is_zero(const uint8_t *page)
-{
-    return !page[0] && !memcmp(page, page + 1, RAM_PAGE_SIZE - 1);
-}
-
-static void add_page(RamBlock *block, uint64_t offset, guint first, GArray *runs)
+static void add_unit(RamBlock *block, uint64_t offset, uint64_t bytes, guint first, GArray *runs)
 {
     SnapshotRun *last = runs->len > first ? &g_array_index(runs, SnapshotRun, runs->len - 1) : NULL;
-    if (last && offset - (last->offset + last->bytes) <= MOST_GAP) {
-        last->bytes = offset + RAM_PAGE_SIZE - last->offset;
+    if (last && last->offset + last->bytes == offset) {
+        last->bytes += bytes;
         return;
     }
-    SnapshotRun run = {block, offset, RAM_PAGE_SIZE};
+    SnapshotRun run = {block, offset, bytes};
     g_array_append_val(runs, run);
 }
 
@@ -121,11 +114,12 @@ static void find_runs(RamBlock *block, GArray *runs)
         off_t hole = data < 0 ? -1 : lseek(block->fd, data, SEEK_HOLE);
         if (data < 0 && errno == ENXIO)
             return;
-        at = data < 0 ? at : data & ~(off_t)(RAM_PAGE_SIZE - 1);
-        off_t end = hole < 0 ? size : MIN(hole, size);
-        for (; at < end; at += RAM_PAGE_SIZE)
-            if (!page_is_zero(block->host + at))
-                add_page(block, (uint64_t)at, first, runs);
+        at = data < 0 ? at : MAX(at, (off_t)align_down((uint64_t)data, SNAPSHOT_ALIGN));
+        for (off_t end = hole < 0 ? size : MIN(hole, size); at < end; at += SNAPSHOT_ALIGN) {
+            uint64_t bytes = MIN(SNAPSHOT_ALIGN, (uint64_t)(size - at));
+            if (!buffer_is_zero(block->host + at, bytes))
+                add_unit(block, (uint64_t)at, bytes, first, runs);
+        }
     }
 }
 
@@ -307,15 +301,27 @@ bool snapshot_check(Machine *machine, const uint8_t *data, uint64_t length, GArr
            read_cpus(&reader, NULL, record.cpus, error) && read_ram(&reader, runs, error);
 }
 
-void snapshot_clear(Machine *machine)
+static void zero_range(RamBlock *block, uint64_t from, uint64_t to)
+{
+    if (from < to && fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                               (off_t)(to - from)) < 0)
+        memset(block->host + from, 0, to - from);
+}
+
+void snapshot_clear(Machine *machine, const GArray *runs)
 {
     GPtrArray *blocks = ram_blocks();
+    guint n = 0;
     machine_reset_now(machine);
     for (guint i = 0; i < blocks->len; i++) {
         RamBlock *block = g_ptr_array_index(blocks, i);
-        if (fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                      (off_t)block->size) < 0)
-            memset(block->host, 0, block->size);
+        uint64_t at = 0;
+        for (; n < runs->len && g_array_index(runs, SnapshotRun, n).block == block; n++) {
+            const SnapshotRun *run = &g_array_index(runs, SnapshotRun, n);
+            zero_range(block, at, run->offset);
+            at = run->offset + run->bytes;
+        }
+        zero_range(block, at, block->size);
     }
 }
 

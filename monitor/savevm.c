@@ -156,7 +156,7 @@ static bool load_held(Work *w)
     if (!head || !snapshot_check(w->machine, head, length, runs, &w->error))
         return false;
     w->broken = true;
-    snapshot_clear(w->machine);
+    snapshot_clear(w->machine, runs);
     return read_ram(w, runs, length) && blk_snapshots_apply(w->disks, w->name, &w->error) &&
            snapshot_load(w->machine, head, length, &w->error);
 }

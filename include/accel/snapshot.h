@@ -15,10 +15,11 @@
 #include "accel/engine.h"
 #include "hw/core/ram.h"
 
-#define SNAPSHOT_ALIGN 4096u
-#define SNAPSHOT_HEAD  16u /* bytes that tell how many follow */
+#define SNAPSHOT_ALIGN (64u << 10) /* a cluster of a qcow2 image, so that RAM goes there as it is  \
+                                    */
+#define SNAPSHOT_HEAD 16u          /* bytes that tell how many follow */
 
-/* A part of a RAM block, in whole pages. */
+/* A part of a RAM block: from a multiple of SNAPSHOT_ALIGN to one, or to the block's end. */
 typedef struct SnapshotRun {
     RamBlock *block;
     uint64_t offset, bytes;
@@ -34,8 +35,8 @@ bool snapshot_length(const uint8_t *head, uint64_t *length, GError **error);
  * Gives the runs.  The bytes are hostile. */
 bool snapshot_check(Machine *machine, const uint8_t *data, uint64_t length, GArray *runs,
                     GError **error);
-/* Resets the machine and empties its RAM, which the caller fills then. */
-void snapshot_clear(Machine *machine);
+/* Resets the machine and empties its RAM but for the runs, which the caller fills then. */
+void snapshot_clear(Machine *machine, const GArray *runs);
 /* Brings in all but the RAM, which is in place.  On error the machine is to be reset.  The data has
  * passed snapshot_check(). */
 bool snapshot_load(Machine *machine, const uint8_t *data, uint64_t length, GError **error);
