@@ -404,6 +404,16 @@ void blk_hold(Blk *blk)
         co_queue_wait(&blk->idle);
 }
 
+void blk_hold_drained(Blk *blk)
+{
+    blk->draining++;
+    bh_schedule(blk->kick);
+    while (blk->requests || blk->settling)
+        co_queue_wait(&blk->idle);
+    blk->draining--;
+    blk->hold++;
+}
+
 void blk_release(Blk *blk)
 {
     if (--blk->hold)
@@ -512,6 +522,7 @@ static void settle_ended(void *opaque)
 {
     Blk *blk = opaque;
     blk->settling = false;
+    co_queue_wake_all(&blk->idle);
     pthread_cond_broadcast(&blk->finished);
     loop_wake(blk->loop);
     blk_free_if_gone(blk);

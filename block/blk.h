@@ -2,7 +2,8 @@
 /*
  * What the parts of the front end share: blk.c (life), blk-options.c, blk-io.c (requests),
  * blk-throttle.c (limits), blk-back.c (I/O threads), blk-media.c (devices and media), blk-op.c and
- * job*.c (work beside the guest), blk-info.c (descriptions).
+ * job*.c (work beside the guest), blk-snapshots.c (of all drives at once), blk-info.c
+ * (descriptions).
  *
  * The front belongs to the main loop: the list of requests, limits, statistics, policy.  The nodes
  * (`root`) belong to the loop of `sched`: they are used by requests and by blk_in_back() only.  Who
@@ -134,6 +135,9 @@ int blk_run(Blk *blk, BlkReq *req);
 void blk_req_done(BlkReq *req, int ret);
 /* New requests wait from now on; returns when none is under way. (co, front) */
 void blk_hold(Blk *blk);
+/* The same, but those that wait are done first, and what their device submits then: for a machine
+ * that stands. */
+void blk_hold_drained(Blk *blk);
 void blk_release(Blk *blk);
 /* Lets one queued request begin, of those that are no reads (write) or are; false: none may. */
 bool blk_pump_one(Blk *blk, bool write);

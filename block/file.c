@@ -108,22 +108,6 @@ bool iobuf_is_zero(IoBuf buf, uint64_t bytes)
     return iobuf_each(buf, bytes, piece_is_zero, NULL);
 }
 
-/* A short look at both ends and the middle refuses most data at once; then memcmp() against itself,
- * shifted, runs at memory speed. */
-bool buffer_is_zero(const void *data, size_t bytes)
-{
-    const uint8_t *p = data;
-    if (!bytes)
-        return true;
-    if (p[0] | p[bytes / 2] | p[bytes - 1])
-        return false;
-    size_t head = MIN(bytes, 64);
-    uint8_t any = 0;
-    for (size_t i = 0; i < head; i++)
-        any |= p[i];
-    return !any && (bytes <= 64 || !memcmp(p, p + 64, bytes - 64));
-}
-
 static BlockAllocHook *alloc_hook;
 
 void block_set_alloc_hook(BlockAllocHook *hook)

@@ -5,11 +5,15 @@
  * meanwhile.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "block/node.h"
 #include "util/bytes.h"
 #include "util/error.h"
+#include "util/options.h"
 
 const char *const preallocation_words[] = {"off", "metadata", "falloc", "full", NULL};
 
@@ -102,6 +106,14 @@ bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error)
     return end(node, &track, ok);
 }
 
+bool node_snapshot_delete_number(BlkNode *node, unsigned n, GError **error)
+{
+    Track track;
+    if (!begin(node, node->fmt->snapshot_delete, "snapshots", &track, error))
+        return false;
+    return end(node, &track, node->fmt->snapshot_delete(node, n, error));
+}
+
 bool node_snapshot_delete(BlkNode *node, const char *name, GError **error)
 {
     Track track;
@@ -110,6 +122,24 @@ bool node_snapshot_delete(BlkNode *node, const char *name, GError **error)
         return false;
     bool ok = find_named(node, name, &n, error) && node->fmt->snapshot_delete(node, n, error);
     return end(node, &track, ok);
+}
+
+void node_snapshot_describe(const NodeSnapshot *s, const char *id, GString *out)
+{
+    char date[32] = "", clock[64], icount[24] = "";
+    time_t when = s->date_sec;
+    struct tm tm;
+    uint64_t seconds = s->vm_clock_ns / 1000000000;
+    g_autofree char *size = format_size_short(s->vm_state_bytes);
+    if (localtime_r(&when, &tm))
+        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", seconds / 3600,
+             (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
+             (unsigned)(s->vm_clock_ns / 1000000 % 1000));
+    if (s->icount >= 0)
+        snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
+    g_string_append_printf(out, "%-9s %-16s %8s%20s%13s%11s\n", id, s->name, size, date, clock,
+                           icount);
 }
 
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)

@@ -170,7 +170,7 @@ static BlkNode *open_file_in_chain(BlkFile *file, const char *format, const Node
                       .sched = file->sched,
                       .file = file,
                       .name = g_strdup(file->name),
-                      .readonly = file->readonly,
+                      .readonly = file->readonly || (mode->borrow && mode->snapshot),
                       .probed = !format,
                       .key_secret = g_strdup(mode->key_secret),
                       .backing_key_secret = g_strdup(mode->backing_key_secret),

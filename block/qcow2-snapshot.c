@@ -269,7 +269,7 @@ static int reach_state(Qcow2 *q, uint64_t end)
 }
 
 /* Whole clusters from memory. */
-static int write_clusters(BlkNode *node, uint64_t at, uint8_t *data, uint64_t bytes)
+static int write_clusters(BlkNode *node, uint64_t at, const uint8_t *data, uint64_t bytes)
 {
     int ret = 0;
     while (bytes && !ret) {
@@ -299,10 +299,11 @@ static int write_clusters(BlkNode *node, uint64_t at, uint8_t *data, uint64_t by
     return ret;
 }
 
-static int write_state(BlkNode *node, uint64_t at, IoBuf buf, uint64_t bytes)
+/* What does not fill its clusters is put together in memory. */
+static int write_parts(BlkNode *node, uint64_t at, IoBuf buf, uint64_t bytes)
 {
     uint64_t cluster = node->cluster, piece = MAX(cluster, 1u << 20);
-    int ret = qcow2_balance(node);
+    int ret = 0;
     uint8_t *data = block_alloc(piece);
     if (!data)
         return -ENOMEM;
@@ -323,6 +324,21 @@ static int write_state(BlkNode *node, uint64_t at, IoBuf buf, uint64_t bytes)
     }
     free(data);
     return ret;
+}
+
+/* Whole clusters go as they lie in memory: a machine's RAM is not copied. */
+static int write_state(BlkNode *node, uint64_t at, IoBuf buf, uint64_t bytes)
+{
+    struct iovec piece;
+    uint64_t whole = 0;
+    int ret = qcow2_balance(node);
+    if (!ret && !(at % node->cluster) && iobuf_pieces(buf, bytes, &piece, 1, &whole)) {
+        whole = align_down(whole, node->cluster);
+        ret = write_clusters(node, at, piece.iov_base, whole);
+    }
+    if (ret || whole == bytes)
+        return ret;
+    return write_parts(node, at + whole, iobuf_skip(buf, whole), bytes - whole);
 }
 
 int qcow2_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes)

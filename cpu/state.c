@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "util/bytes.h"
+#include "util/error.h"
 
 enum {
     CR0_PE = 1u << 0,
@@ -356,3 +357,71 @@ void cpu_state_describe(const CpuState *state, unsigned cpu_index, bool a20, boo
     if (all)
         describe_msrs(state, out);
 }
+
+/* ---- For snapshots ---- */
+
+static const StateField segment_fields[] = {
+    STATE_U(CpuSegment, selector, 0), STATE_U(CpuSegment, attr, 0),
+    STATE_U(CpuSegment, limit, 0),    STATE_U(CpuSegment, base, 0),
+    STATE_U(CpuSegment, unusable, 0), STATE_END,
+};
+static const StateDesc segment_desc = {"segment", 1, sizeof(CpuSegment), segment_fields};
+
+static const StateField msr_fields[] = {
+    STATE_U(CpuMsr, index, 0),
+    STATE_U(CpuMsr, value, 0),
+    STATE_END,
+};
+static const StateDesc msr_desc = {"msr", 1, sizeof(CpuMsr), msr_fields};
+
+static bool cpu_post_load(void *opaque, GError **error)
+{
+    const CpuState *state = opaque;
+    return (state->msr_count <= CPU_MSRS_MAX && state->xsave_size <= CPU_XSAVE_MAX) ||
+           fail(error, "more MSRs or a larger XSAVE area than a CPU has");
+}
+
+static const StateField cpu_fields[] = {
+    STATE_ARRAY(CpuState, gpr, uint64_t, 0),
+    STATE_U(CpuState, rip, 0),
+    STATE_U(CpuState, rflags, 0),
+    STATE_STRUCT_ARRAY(CpuState, seg, &segment_desc),
+    STATE_STRUCT(CpuState, ldt, &segment_desc),
+    STATE_STRUCT(CpuState, tr, &segment_desc),
+    STATE_U(CpuState, gdt_base, 0),
+    STATE_U(CpuState, idt_base, 0),
+    STATE_U(CpuState, gdt_limit, 0),
+    STATE_U(CpuState, idt_limit, 0),
+    STATE_U(CpuState, cr0, 0),
+    STATE_U(CpuState, cr2, 0),
+    STATE_U(CpuState, cr3, 0),
+    STATE_U(CpuState, cr4, 0),
+    STATE_U(CpuState, cr8, 0),
+    STATE_U(CpuState, efer, 0),
+    STATE_U(CpuState, apic_base, 0),
+    STATE_ARRAY(CpuState, dr, uint64_t, 0),
+    STATE_U(CpuState, xcr0, 0),
+    STATE_U(CpuState, tsc, 0),
+    STATE_BYTES(CpuState, xsave),
+    STATE_U(CpuState, xsave_size, 0),
+    STATE_U(CpuState, halted, 0),
+    STATE_U(CpuState, waiting_sipi, 0),
+    STATE_U(CpuState, interrupt_shadow, 0),
+    STATE_U(CpuState, nmi_pending, 0),
+    STATE_U(CpuState, nmi_masked, 0),
+    STATE_U(CpuState, smm, 0),
+    STATE_U(CpuState, exception_pending, 0),
+    STATE_U(CpuState, exception_has_error, 0),
+    STATE_U(CpuState, exception_vector, 0),
+    STATE_U(CpuState, exception_error, 0),
+    STATE_U(CpuState, interrupt_pending, 0),
+    STATE_U(CpuState, interrupt_vector, 0),
+    STATE_U(CpuState, interrupt_soft, 0),
+    STATE_U(CpuState, apic_valid, 0),
+    STATE_BYTES(CpuState, apic),
+    STATE_U(CpuState, msr_count, 0),
+    STATE_STRUCT_ARRAY(CpuState, msrs, &msr_desc),
+    STATE_END,
+};
+const StateDesc cpu_state_desc = {"cpu", 1, sizeof(CpuState), cpu_fields,
+                                  .post_load = cpu_post_load};

@@ -11,6 +11,12 @@ bool cli_paused(VmConfig *config, const CliOption *option, const char *arg, GErr
     return true;
 }
 
+bool cli_load_vm(VmConfig *config, const CliOption *option, const char *arg, GError **error)
+{
+    config->load_vm = arg;
+    return true;
+}
+
 bool cli_no_reboot(VmConfig *config, const CliOption *option, const char *arg, GError **error)
 {
     config->no_reboot = true;

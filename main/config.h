@@ -45,7 +45,8 @@ typedef struct VmConfig {
     bool uuid_set;
     uint8_t uuid[16];
 
-    bool paused; /* -S */
+    bool paused;         /* -S */
+    const char *load_vm; /* -loadvm's tag, or NULL */
     bool no_reboot, no_shutdown;
     bool one_insn; /* -singlestep */
     bool daemonize;
@@ -98,9 +99,9 @@ CliHandler cli_display, cli_full_screen, cli_nographic, cli_serial, cli_parallel
     cli_chardev, cli_mon, cli_debugcon, cli_keyboard;      /* cli_ports.c */
 CliHandler cli_nic, cli_net, cli_netdev, cli_port_forward; /* cli_net.c */
 CliHandler cli_object;                                     /* cli_object.c */
-CliHandler cli_one_insn, cli_paused, cli_no_reboot, cli_no_shutdown, cli_action, cli_pid_file,
-    cli_daemonize, cli_log, cli_log_file, cli_gdb, cli_qtest, cli_qtest_log, cli_no_user_config,
-    cli_nodefaults, cli_version, cli_help; /* cli_process.c */
+CliHandler cli_one_insn, cli_paused, cli_load_vm, cli_no_reboot, cli_no_shutdown, cli_action,
+    cli_pid_file, cli_daemonize, cli_log, cli_log_file, cli_gdb, cli_qtest, cli_qtest_log,
+    cli_no_user_config, cli_nodefaults, cli_version, cli_help; /* cli_process.c */
 
 /* "-X WORD: vmrun does not have WORD yet" if word is in the NULL-terminated list (then true). */
 bool cli_fail_if_missing(const CliOption *option, const char *word, const char *const *missing,

@@ -7,6 +7,7 @@
 #include "accel/engine.h"
 #include "block/job.h"
 #include "monitor/gdb.h"
+#include "monitor/savevm.h"
 #include "net/net.h"
 #include "run.h"
 #include "util/error.h"
@@ -116,10 +117,23 @@ static bool show(const VmConfig *config, Machine *machine, GError **error)
     return ui_start(machine, &config->ui, error);
 }
 
+/* -loadvm: what stands there is the snapshot, and runs unless -S. */
+static bool load(const VmConfig *config, Machine *machine)
+{
+    g_autoptr(GError) error = NULL;
+    if (!config->load_vm || (savevm_load_now(machine, config->load_vm, &error) &&
+                             (config->paused || machine_resume(machine, &error))))
+        return true;
+    report_error("-loadvm %s: %s", config->load_vm, error->message);
+    return false;
+}
+
 static int run(VmConfig *config, Machine *machine)
 {
+    machine_start(machine, !config->paused && !config->load_vm);
+    if (!load(config, machine))
+        return EXIT_FAILURE;
     process_ready(config);
-    machine_start(machine, !config->paused);
     return machine_main_loop(machine);
 }
 

@@ -71,7 +71,8 @@ MonRun info_status, info_version, info_registers, info_cpus, info_mtree, info_qt
     info_chardev, info_irq, info_pic, info_name, info_uuid, info_kvm, info_mice, info_history,
     info_ramblock; /* cmd_info.c */
 MonRun mon_set_link, mon_netdev_add, mon_netdev_del, mon_hostfwd_add, mon_hostfwd_remove,
-    info_network, info_usernet; /* cmd_net.c */
-MonRun info_mem, info_tlb;      /* cmd_mmu.c */
+    info_network, info_usernet;                           /* cmd_net.c */
+MonRun info_mem, info_tlb;                                /* cmd_mmu.c */
+MonRun mon_savevm, mon_loadvm, mon_delvm, info_snapshots; /* cmd_snapshot.c */
 
 #endif

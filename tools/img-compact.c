@@ -103,7 +103,7 @@ static int compact_file(CompactArgs *args, const char *file)
     progress_begin(args->progress, args->quiet);
     bool ok = compact(args, node, &error);
     progress_end(ok);
-    g_autofree char *old = img_size(before), *new = img_size(taken(node));
+    g_autofree char *old = format_size_short(before), *new = format_size_short(taken(node));
     int code = img_close(node, ok ? 0 : img_fail(error));
     if (!code && !args->quiet)
         printf("Image compacted: %s before, %s now.\n", old, new);

@@ -132,8 +132,8 @@ static void print_details(const BlkNode *node)
 
 static void print_image(const BlkNode *node)
 {
-    g_autofree char *size = img_size(node->size);
-    g_autofree char *disk = img_size(node_allocated(node));
+    g_autofree char *size = format_size_short(node->size);
+    g_autofree char *disk = format_size_short(node_allocated(node));
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
            node->name, node->fmt->name, size, node->size, disk);
     if (node->encrypted)

@@ -43,18 +43,6 @@ int img_fail(GError *error)
     return 1;
 }
 
-char *img_size(uint64_t bytes)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double value = (double)bytes;
-    unsigned unit = 0;
-    while (value >= 1000 && unit + 1 < G_N_ELEMENTS(units)) {
-        value /= 1024;
-        unit++;
-    }
-    return g_strdup_printf("%.3g %s", value, units[unit]);
-}
-
 int img_main(const char *program, int (*run)(int argc, char **argv), int argc, char **argv)
 {
     const char *slash = strrchr(program, '/');

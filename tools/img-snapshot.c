@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmrun-img snapshot. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "img.h"
 #include "util/error.h"
@@ -26,32 +24,15 @@ const Command command_snapshot = {
     .run = run_snapshot,
 };
 
-static void print_snapshot(const NodeSnapshot *s)
-{
-    char date[32] = "", clock[64], icount[24] = "";
-    time_t when = s->date_sec;
-    struct tm tm;
-    uint64_t seconds = s->vm_clock_ns / 1000000000;
-    g_autofree char *size = img_size(s->vm_state_bytes);
-    if (localtime_r(&when, &tm))
-        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", seconds / 3600,
-             (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
-             (unsigned)(s->vm_clock_ns / 1000000 % 1000));
-    if (s->icount >= 0)
-        snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
-    printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, icount);
-}
-
 void img_print_snapshots(const BlkNode *node)
 {
     const NodeSnapshot *s = node->fmt->snapshot ? node->fmt->snapshot(node, 0) : NULL;
     if (!s)
         return;
-    printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
-           "VM CLOCK", "ICOUNT");
+    g_autoptr(GString) rows = g_string_new("Snapshot list:\n" NODE_SNAPSHOT_HEADING);
     for (unsigned n = 0; (s = node->fmt->snapshot(node, n)); n++)
-        print_snapshot(s);
+        node_snapshot_describe(s, s->id, rows);
+    fputs(rows->str, stdout);
 }
 
 static bool create(BlkNode *node, const char *name, GError **error)

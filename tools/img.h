@@ -88,8 +88,6 @@ bool img_parse_trace(const char *text);
 bool img_parse_size(const char *option, const char *text, uint64_t *size);
 bool img_parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
                       uint64_t *number);
-/* "1.5 MiB", as qemu-img writes it; g_free() it. */
-char *img_size(uint64_t bytes);
 /* The snapshot that -l names: ID or name, or "snapshot.id=...,snapshot.name=...".  False after a
  * message. */
 bool img_parse_snapshot(const char *text, ImgOpen *how);

@@ -365,6 +365,18 @@ char *format_size(uint64_t bytes)
     return g_strdup_printf("%.*s %s", (int)length, number, units[unit]);
 }
 
+char *format_size_short(uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    while (value >= 1000 && unit + 1 < G_N_ELEMENTS(units)) {
+        value /= 1024;
+        unit++;
+    }
+    return g_strdup_printf("%.3g %s", value, units[unit]);
+}
+
 /* ---- Nearest word ---- */
 
 #define WORD_MAX 64

@@ -22,3 +22,17 @@ void kvm_pause_changed(Machine *machine, bool paused)
     for (unsigned i = 0; vm->has_clock_control && i < machine->cpu_count; i++)
         kvm_ioctl_value(((KvmCpu *)machine->cpus[i]->engine)->fd, KVM_KVMCLOCK_CTRL, 0);
 }
+
+bool kvm_get_clock(Machine *machine, uint64_t *ns)
+{
+    const KvmVm *vm = kvm_vm(machine);
+    *ns = vm->clock.clock;
+    return vm->clock_valid;
+}
+
+void kvm_set_clock(Machine *machine, uint64_t ns)
+{
+    KvmVm *vm = kvm_vm(machine);
+    vm->clock.clock = ns;
+    vm->clock_valid = true;
+}

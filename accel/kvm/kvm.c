@@ -395,6 +395,8 @@ const CpuEngine kvm_engine = {
     .cpu_fini = kvm_cpu_fini,
     .fini = kvm_fini,
     .pause_changed = kvm_pause_changed,
+    .get_clock = kvm_get_clock,
+    .set_clock = kvm_set_clock,
     .set_debug = kvm_set_debug,
     .describe = kvm_describe,
 };

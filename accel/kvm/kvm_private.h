@@ -249,5 +249,7 @@ void kvm_reset_msrs(KvmCpu *k, CpuState *state);
 
 /* clock.c */
 void kvm_pause_changed(Machine *machine, bool paused);
+bool kvm_get_clock(Machine *machine, uint64_t *ns);
+void kvm_set_clock(Machine *machine, uint64_t ns);
 
 #endif

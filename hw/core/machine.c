@@ -59,8 +59,9 @@ void machine_free(Machine *machine)
 
 const char *machine_status_name(MachineStatus status)
 {
-    static const char *const names[] = {"prelaunch",      "paused",   "running",  "io-error",
-                                        "internal-error", "shutdown", "suspended"};
+    static const char *const names[] = {"prelaunch", "paused",         "running",
+                                        "io-error",  "internal-error", "shutdown",
+                                        "suspended", "save-vm",        "restore-vm"};
     return names[status];
 }
 
@@ -122,6 +123,11 @@ static void reset_all(Machine *machine)
     machine->resets++;
 }
 
+void machine_reset_now(Machine *machine)
+{
+    reset_all(machine);
+}
+
 void machine_start(Machine *machine, bool start)
 {
     reset_all(machine);
@@ -129,8 +135,17 @@ void machine_start(Machine *machine, bool start)
         run(machine);
 }
 
+static bool is_frozen(const Machine *machine)
+{
+    return machine->status == MACHINE_SAVE_VM || machine->status == MACHINE_RESTORE_VM;
+}
+
 void machine_pause(Machine *machine, MachineStatus status)
 {
+    if (is_frozen(machine)) {
+        machine->thawed = status;
+        return;
+    }
     if (machine->status == MACHINE_SUSPENDED && status != MACHINE_SHUTDOWN)
         return; /* it does not run, and is to be woken by its own events */
     if (machine->status == MACHINE_RUNNING)
@@ -151,10 +166,43 @@ bool machine_resume(Machine *machine, GError **error)
         return fail(error, "the processor cannot go on: system_reset starts it again");
     case MACHINE_SUSPENDED:
         return fail(error, "the guest sleeps: system_wakeup wakes it");
+    case MACHINE_SAVE_VM:
+    case MACHINE_RESTORE_VM:
+        return fail(error, "a snapshot is being %s",
+                    machine->status == MACHINE_SAVE_VM ? "saved" : "restored");
     default:
         run(machine);
         return true;
     }
+}
+
+bool machine_freeze(Machine *machine, MachineStatus status, GError **error)
+{
+    MachineStatus before = machine->status;
+    if (is_frozen(machine))
+        return machine_resume(machine, error);
+    if (before == MACHINE_SUSPENDED)
+        return fail(error, "the guest sleeps: system_wakeup wakes it");
+    if (before == MACHINE_IO_ERROR)
+        return fail(error, "a disk's error has stopped the guest, whose request still waits");
+    if (before == MACHINE_INTERNAL_ERROR && status == MACHINE_SAVE_VM)
+        return fail(error, "the processor cannot go on: there is nothing worth to be saved");
+    machine_pause(machine, status);
+    machine->thawed = before;
+    return true;
+}
+
+void machine_thaw(Machine *machine, bool broken)
+{
+    MachineStatus next = machine->thawed;
+    bool restored = machine->status == MACHINE_RESTORE_VM;
+    if (broken)
+        set_status(machine, MACHINE_INTERNAL_ERROR);
+    else if (next == MACHINE_RUNNING)
+        run(machine);
+    else
+        set_status(machine, restored ? MACHINE_PAUSED : next);
+    bh_schedule(machine->request_bh);
 }
 
 /* ---- Requests ---- */
@@ -286,6 +334,8 @@ static void do_powerdown(Machine *machine)
 static void requests_run(void *opaque)
 {
     Machine *machine = opaque;
+    if (is_frozen(machine))
+        return;
     int shutdown = take_request(&machine->shutdown_pending);
     if (shutdown) {
         do_shutdown(machine, (ShutdownCause)(shutdown - 1));
@@ -347,7 +397,7 @@ void machine_save_devices(Machine *machine, GByteArray *out)
     device_foreach(machine, save_device, out);
 }
 
-bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error)
+static bool load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error)
 {
     const uint8_t *at = data + sizeof(state_magic), *end = data + length;
     if (length < sizeof(state_magic) || memcmp(data, state_magic, sizeof(state_magic)))
@@ -367,4 +417,12 @@ bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, 
             return fail_prefix(error, "%s", id);
     }
     return true;
+}
+
+bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error)
+{
+    region_begin();
+    bool ok = load_devices(machine, data, length, error);
+    region_commit();
+    return ok;
 }

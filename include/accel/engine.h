@@ -73,6 +73,10 @@ typedef struct CpuEngine {
     /* All vCPUs have just stopped (true), or are about to go (false), in turn; a machine begins
      * stopped.  Main lock; any thread.  May be NULL. */
     void (*pause_changed)(Machine *machine, bool paused);
+    /* The paravirtual clock that guests of this engine have (kvmclock), ns; it stands while the
+     * machine is paused.  What a snapshot keeps.  Paused; NULL: there is none. */
+    bool (*get_clock)(Machine *machine, uint64_t *ns);
+    void (*set_clock)(Machine *machine, uint64_t ns);
     /* Breakpoints, watchpoints and single step from the next entry on, instead of those before.
      * False: more than it has means for (state is then as without any).  CPU stopped, or its own
      * thread.  NULL: nothing of that. */

@@ -195,6 +195,41 @@ BlkErrorAction blk_error_action(const Blk *blk, bool write, int error);
 void blk_error_stopped(Blk *blk, int error);
 void blk_error_resumed(Blk *blk);
 
+/*
+ * Internal snapshots of all drives that the guest writes to, and the machine's state in the first
+ * of them (savevm).  Main loop; functions marked (co): in blk_snapshots_run()'s fn only.
+ */
+typedef struct BlkSnapshots BlkSnapshots;
+/* Takes the drives for `what` ("savevm"); an error names the drive whose image keeps no snapshots,
+ * or that is busy. */
+BlkSnapshots *blk_snapshots_take(const char *what, GError **error);
+/* Gives the drives back and frees it.  Not while fn runs. */
+void blk_snapshots_give(BlkSnapshots *s);
+/* Runs fn in a coroutine, and after(opaque), outside of it, when that has ended. */
+void blk_snapshots_run(BlkSnapshots *s, void (*fn)(void *opaque), void (*after)(void *opaque),
+                       void *opaque);
+/* Requests of the guest wait from now on.  drained: when none is left, as a machine that stands
+ * wants it. (co) */
+void blk_snapshots_hold(BlkSnapshots *s, bool drained);
+void blk_snapshots_release(BlkSnapshots *s);
+/* The machine's state: bytes at an offset of it, both multiples of 512; negative errno.  Read after
+ * blk_snapshots_open(). (co) */
+int blk_snapshots_write(BlkSnapshots *s, uint64_t offset, const void *data, uint64_t bytes);
+int blk_snapshots_read(BlkSnapshots *s, uint64_t offset, void *data, uint64_t bytes);
+/* A snapshot in every drive; those of the same name are deleted when all are safe in their files.
+ * On error there is none more than before. (co) */
+bool blk_snapshots_create(BlkSnapshots *s, const char *name, uint64_t state_bytes, int64_t clock_ns,
+                          GError **error);
+/* Whether all drives have one by that name or ID, with a machine's state, which can be read from
+ * now on; nothing is changed. (co) */
+bool blk_snapshots_open(BlkSnapshots *s, const char *name, uint64_t *state_bytes, GError **error);
+/* The drives become what they were. (co) */
+bool blk_snapshots_apply(BlkSnapshots *s, const char *name, GError **error);
+/* Deletes it from all drives that have it; an error if none has. (co) */
+bool blk_snapshots_delete(BlkSnapshots *s, const char *name, GError **error);
+/* `info snapshots`. */
+void blk_snapshots_describe(GString *out);
+
 /* `info block`, `info blockstats`.  verbose: with the images of the backing chain. */
 void blk_describe(Blk *blk, bool verbose, GString *out);
 void blk_describe_all(GString *out, bool verbose);

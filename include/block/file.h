@@ -12,6 +12,7 @@
 
 #include <sys/uio.h>
 
+#include "util/bytes.h"
 #include "util/coroutine.h"
 
 typedef struct BlkFile BlkFile;
@@ -122,8 +123,6 @@ void iobuf_copy_out(IoBuf buf, const void *from, uint64_t bytes); /* from -> buf
 void iobuf_copy_in(IoBuf buf, void *to, uint64_t bytes);          /* buf -> to */
 void iobuf_zero(IoBuf buf, uint64_t bytes);
 bool iobuf_is_zero(IoBuf buf, uint64_t bytes);
-/* Whether all bytes are zero; fast. */
-bool buffer_is_zero(const void *data, size_t bytes);
 /* `bytes` zero bytes to write from, bytes <= ZEROS_BYTES. */
 #define ZEROS_BYTES (64u << 10)
 extern const uint8_t block_zeros[ZEROS_BYTES];

@@ -206,7 +206,8 @@ typedef struct NodeMode {
     bool borrow;     /* the file stays the caller's, who closes it */
     bool repair;     /* a damaged image is to be opened all the same: check */
     bool discard;    /* give freed clusters back to the host */
-    /* Read-only: an internal snapshot's contents in place of the current ones, by ID or name. */
+    /* An internal snapshot's contents in place of the current ones, by ID or name: read-only, on a
+     * file that is that or borrowed. */
     const char *snapshot;
     /* Borrowed, in place of the external data file that the image names; NULL: what it names. */
     BlkFile *data_file;
@@ -331,6 +332,12 @@ bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **erro
 bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
 /* The first one of that name; not by ID, so that a name that looks like one destroys no other. */
 bool node_snapshot_delete(BlkNode *node, const char *name, GError **error);
+/* Number n, whatever its name. */
+bool node_snapshot_delete_number(BlkNode *node, unsigned n, GError **error);
+/* A row of qemu-img's table of snapshots, with a number or "--" in its first column. */
+#define NODE_SNAPSHOT_HEADING                                                                      \
+    "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
+void node_snapshot_describe(const NodeSnapshot *s, const char *id, GString *out);
 /* The machine's state: a stretch of bytes behind the disk, offset from 0, multiples of 512.  It
  * belongs to the snapshot that is created next; what is there is that of the one applied last. */
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);

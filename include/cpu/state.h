@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hw/core/state.h"
+
 /* Indices of CpuState.gpr; R8 to R15 follow. */
 enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
@@ -73,6 +75,7 @@ typedef struct CpuState {
     unsigned msr_count;
     CpuMsr msrs[CPU_MSRS_MAX];
 } CpuState;
+extern const StateDesc cpu_state_desc;
 
 /* Power-on state (Intel SDM vol. 3, 9.1.1): signature is what RDX holds (CPUID 1, EAX); all but the
  * bootstrap processor wait for a SIPI. No MSRs; the local APIC's id is apic_id. */

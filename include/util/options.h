@@ -55,6 +55,8 @@ bool parse_uint(const char *text, uint64_t *out);
 bool parse_size(const char *text, uint64_t unit, uint64_t *out);
 /* "1.5 GiB"; g_free() it. */
 char *format_size(uint64_t bytes);
+/* "1.5 MiB" in three digits, as qemu-img writes it; g_free() it. */
+char *format_size_short(uint64_t bytes);
 
 /* The word nearest to `word` by edit distance, or NULL if none is near (distance > 1 + len/3). */
 const char *nearest_word(const char *word, const char *const *words);

@@ -8,27 +8,11 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from debian_guest import FSCK, WORK, Console, boot, new_disk, power_off  # noqa: E402
+from debian_guest import Console, boot, check_image, new_disk, power_off  # noqa: E402
 from pictures import picture  # noqa: E402
 from vmrun_test import check, run_tests  # noqa: E402
 
 ENGINE = sys.argv.pop(1)
-IMG = os.environ["VMRUN_IMG"]
-PARTITION = 2048 * 512
-
-
-def check_image(disk):
-    """qemu-img finds no error, e2fsck none in the partition."""
-    done = subprocess.run(["qemu-img", "check", disk], capture_output=True, text=True)
-    check(done.returncode == 0, f"qemu-img check: {done.stdout}{done.stderr}")
-    raw, part = os.path.join(WORK.name, "disk.raw"), os.path.join(WORK.name, "part.ext4")
-    subprocess.run([IMG, "convert", "-O", "raw", disk, raw], check=True)
-    subprocess.run(["dd", f"if={raw}", f"of={part}", f"skip={PARTITION}", "iflag=skip_bytes", "bs=1M",
-                    "conv=sparse", "status=none"], check=True)
-    os.unlink(raw)
-    done = subprocess.run([FSCK, "-fn", part], capture_output=True, text=True)
-    check(done.returncode == 0, f"fsck -fn: {done.stdout}{done.stderr}")
-    return part
 
 
 def test_login():

@@ -11,6 +11,7 @@ from vmrun_test import Failure, Skip, Vm, check, need, need_engine
 
 WORK = tempfile.TemporaryDirectory(prefix="vmrun-debian-")
 FSCK = "/sbin/fsck.ext4"
+PARTITION = 2048 * 512
 
 
 def base_disk(engine):
@@ -99,3 +100,17 @@ def power_off(vm, console):
     console.type("sudo poweroff")
     vm.wait(lambda: vm.process.poll() is not None, "end of vmrun", 300)
     check(vm.process.returncode == 0, f"poweroff ends vmrun with {vm.process.returncode}")
+
+
+def check_image(disk):
+    """qemu-img finds no error, e2fsck none in the partition, whose file is returned."""
+    done = subprocess.run(["qemu-img", "check", disk], capture_output=True, text=True)
+    check(done.returncode == 0, f"qemu-img check: {done.stdout}{done.stderr}")
+    raw, part = os.path.join(WORK.name, "disk.raw"), os.path.join(WORK.name, "part.ext4")
+    subprocess.run([os.environ["VMRUN_IMG"], "convert", "-O", "raw", disk, raw], check=True)
+    subprocess.run(["dd", f"if={raw}", f"of={part}", f"skip={PARTITION}", "iflag=skip_bytes", "bs=1M",
+                    "conv=sparse", "status=none"], check=True)
+    os.unlink(raw)
+    done = subprocess.run([FSCK, "-fn", part], capture_output=True, text=True)
+    check(done.returncode == 0, f"fsck -fn: {done.stdout}{done.stderr}")
+    return part

@@ -53,11 +53,11 @@ def make_initrd(path, flavour="cloud"):
 class LinuxVm(Vm):
     """shell() runs a command in the guest and returns what it printed."""
 
-    def __init__(self, *arguments, limit=240):
+    def __init__(self, *arguments, limit=240, program=None):
         self.shell_path = f"/tmp/vmrun-shell-{os.getpid()}-{id(self)}"
         self.shell_socket = None
         super().__init__("-serial", f"unix:{self.shell_path},server=on,wait=off", *arguments,
-                         limit=limit)
+                         limit=limit, program=program)
 
     def __exit__(self, *arguments):
         if self.shell_socket:

@@ -27,6 +27,8 @@ typedef enum {
     MACHINE_INTERNAL_ERROR, /* the engine cannot go on */
     MACHINE_SHUTDOWN,       /* the guest powered off and -no-shutdown keeps the process */
     MACHINE_SUSPENDED,      /* the guest sleeps in S3 */
+    MACHINE_SAVE_VM,        /* stands while a snapshot of it is taken */
+    MACHINE_RESTORE_VM,     /* the same while it becomes what a snapshot holds */
 } MachineStatus;
 
 typedef enum {
@@ -133,6 +135,7 @@ struct Machine {
     bool suspend_pending; /* atomic */
     int wake_pending;     /* cause + 1; atomic */
     bool waking;          /* the reset under way ends S3: memory, and which of it is seen, keep */
+    MachineStatus thawed; /* while frozen: what comes after */
     const WakeOps *wake_ops;
     void *wake_opaque;
     bool ending; /* machine_main_loop() returns */
@@ -170,6 +173,15 @@ void machine_set_wake_ops(Machine *machine, const WakeOps *ops, void *opaque);
 /* True while a reset, shutdown or suspend waits: an engine should not re-enter the guest. Any
  * thread. */
 bool machine_request_pending(const Machine *machine);
+
+/* Stops the machine for a snapshot, to be saved or restored; until machine_thaw() it does not run,
+ * and requests, resets and the end too, wait.  An error says why it cannot be stopped now.  Main
+ * lock. */
+bool machine_freeze(Machine *machine, MachineStatus status, GError **error);
+/* It goes on if it ran before, or is what it was.  broken: its state is neither the old one nor a
+ * new one, and only a reset makes it run again. */
+void machine_thaw(Machine *machine, bool broken);
+
 /* Who handles the power button (PIIX4 PM). */
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
 
@@ -186,6 +198,9 @@ void machine_msi(Machine *machine, uint64_t address, uint32_t data);
 
 /* The state of all devices: header, then id and state records.  Not RAM, not CPUs. Paused. */
 void machine_save_devices(Machine *machine, GByteArray *out);
+/* Frozen, after machine_reset_now(): devices that the saved state lacks are as reset. */
 bool machine_load_devices(Machine *machine, const uint8_t *data, size_t length, GError **error);
+/* Resets all devices and CPUs at once.  Not running; main lock. */
+void machine_reset_now(Machine *machine);
 
 #endif

@@ -60,8 +60,7 @@ struct StateDesc {
 #define STATE_IS_BOOL(x) _Generic((x), bool : true, default : false)
 #define STATE_FIELD(S, f, ...)                                                                     \
     {                                                                                              \
-        .name = #f, .offset = offsetof(S, f), .align = _Alignof(__typeof__(((S *)0)->f)),          \
-        __VA_ARGS__                                                                                \
+        .name = #f, .offset = offsetof(S, f), .align = __alignof__(((S *)0)->f), __VA_ARGS__       \
     }
 /* An integer, bool or enum. */
 #define STATE_U(S, f, value)                                                                       \
