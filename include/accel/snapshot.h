@@ -15,9 +15,10 @@
 #include "accel/engine.h"
 #include "hw/core/ram.h"
 
-#define SNAPSHOT_ALIGN (64u << 10) /* a cluster of a qcow2 image, so that RAM goes there as it is  \
-                                    */
-#define SNAPSHOT_HEAD 16u          /* bytes that tell how many follow */
+#define SNAPSHOT_ALIGN                                                                             \
+    (64u << 10)           /* a cluster of a qcow2 image, so that RAM goes there as it is           \
+                           */
+#define SNAPSHOT_HEAD 16u /* bytes that tell how many follow */
 
 /* A part of a RAM block: from a multiple of SNAPSHOT_ALIGN to one, or to the block's end. */
 typedef struct SnapshotRun {
