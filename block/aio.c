@@ -2,6 +2,9 @@
 /*
  * Linux native asynchronous I/O (libaio).  io_submit() does not wait only if the file is open with
  * O_DIRECT; completions ring an eventfd that the loop watches.
+ *
+ * A disk with a deep queue completes while those go on whose requests it completed before.  So what
+ * came meanwhile is looked for, which costs no system call, before the loop has its turn again.
  */
 #include "aio.h"
 
@@ -14,17 +17,21 @@
 #include "util/error.h"
 
 #define MAX_EVENTS 128
-#define FEW_EVENTS 4 /* up to so many under way, each is submitted at once */
+/* Up to so many under way, each is submitted at once; then so many in one call. */
+#define FEW_EVENTS 4
+#define MAX_ROUNDS 8 /* then others have their turn */
 
 struct Aio {
+    CoSched *sched;
     io_context_t context;
     int event_fd;
     LoopFd *watch;
     LoopBh *submit; /* runs when all that is ready had its turn */
-    struct iocb *ready[MAX_EVENTS];
+    struct iocb *ready[FEW_EVENTS];
     unsigned ready_count;
     unsigned in_flight; /* with those that are ready */
     CoQueue full;       /* waiting for one of MAX_EVENTS */
+    bool *freed;        /* set by aio_free(); not NULL in aio_complete() */
 };
 
 typedef struct AioCall {
@@ -33,14 +40,11 @@ typedef struct AioCall {
     int64_t result;
 } AioCall;
 
-static void aio_complete(void *opaque, int fd, unsigned revents)
+/* Wakes those whose requests are done; false: none is. */
+static bool reap(Aio *aio)
 {
-    Aio *aio = opaque;
-    uint64_t count;
     struct io_event events[MAX_EVENTS];
     struct timespec now = {0, 0};
-    if (read(fd, &count, sizeof(count)) < 0)
-        return;
     int done = io_getevents(aio->context, 0, MAX_EVENTS, events, &now);
     for (int i = 0; i < done; i++) {
         AioCall *call = container_of(events[i].obj, AioCall, iocb);
@@ -49,10 +53,11 @@ static void aio_complete(void *opaque, int fd, unsigned revents)
         co_wake(call->co);
         co_queue_wake(&aio->full);
     }
+    return done > 0;
 }
 
-/* All that came up in one turn of the loop goes to the kernel in one call.  What it does not take
- * ends with the reason. */
+/* What came up in one turn of the loop goes to the kernel in few calls: not in one, as the disk is
+ * to begin with some while others come.  What it does not take ends with the reason. */
 static void submit_ready(void *opaque)
 {
     Aio *aio = opaque;
@@ -71,9 +76,28 @@ static void submit_ready(void *opaque)
     aio->ready_count = 0;
 }
 
-Aio *aio_new(EventLoop *loop, GError **error)
+static void aio_complete(void *opaque, int fd, unsigned revents)
 {
+    Aio *aio = opaque;
+    uint64_t count;
+    bool freed = false;
+    if (read(fd, &count, sizeof(count)) < 0)
+        return;
+    aio->freed = &freed;
+    for (unsigned round = 0; round < MAX_ROUNDS && reap(aio); round++) {
+        co_sched_run_woken(aio->sched);
+        if (freed)
+            return;
+        submit_ready(aio);
+    }
+    aio->freed = NULL;
+}
+
+Aio *aio_new(CoSched *sched, GError **error)
+{
+    EventLoop *loop = co_sched_loop(sched);
     Aio *aio = g_new0(Aio, 1);
+    aio->sched = sched;
     int ret = io_setup(MAX_EVENTS, &aio->context);
     if (ret) {
         fail_errno(error, -ret, "aio=native: io_setup failed (see /proc/sys/fs/aio-max-nr)");
@@ -96,6 +120,8 @@ void aio_free(Aio *aio)
 {
     if (!aio)
         return;
+    if (aio->freed)
+        *aio->freed = true;
     loop_fd_remove(aio->watch);
     bh_free(aio->submit);
     close(aio->event_fd);
@@ -116,7 +142,10 @@ int64_t aio_io(Aio *aio, int fd, bool write, const struct iovec *iov, int count,
         co_queue_wait(&aio->full);
     if (aio->in_flight++ >= FEW_EVENTS || aio->ready_count) {
         aio->ready[aio->ready_count++] = list;
-        bh_schedule(aio->submit);
+        if (aio->ready_count == FEW_EVENTS)
+            submit_ready(aio);
+        else if (!aio->freed)
+            bh_schedule(aio->submit);
         co_yield ();
         return call.result;
     }

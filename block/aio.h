@@ -10,7 +10,7 @@
 typedef struct Aio Aio;
 
 /* NULL with an error if the kernel has none left (fs.aio-max-nr). */
-Aio *aio_new(EventLoop *loop, GError **error);
+Aio *aio_new(CoSched *sched, GError **error);
 void aio_free(Aio *aio);
 /* From a coroutine: bytes done, or a negative errno. */
 int64_t aio_io(Aio *aio, int fd, bool write, const struct iovec *iov, int count, uint64_t offset);

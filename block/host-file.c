@@ -564,7 +564,7 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     bool ok = host_file_inspect(h, mode.direct, error) &&
               (mode.share || image_lock(fd, path, mode.writable, mode.share_rw, error));
     if (ok && mode.native) {
-        h->aio = aio_new(co_sched_loop(sched), mode.native_asked ? error : NULL);
+        h->aio = aio_new(sched, mode.native_asked ? error : NULL);
         ok = h->aio || !mode.native_asked;
     }
     if (ok)

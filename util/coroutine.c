@@ -395,9 +395,10 @@ void co_mutex_unlock(CoMutex *mutex)
 /* ---- Waking ---- */
 
 /* Runs those that were woken before this round; whoever is woken by them comes with the next. */
-static void co_sched_run(void *opaque)
+void co_sched_run_woken(CoSched *sched)
 {
-    CoSched *sched = opaque;
+    if (co_self())
+        return;
     pthread_mutex_lock(&sched->lock);
     CoQueue round = sched->woken;
     sched->woken = (CoQueue){NULL, NULL};
@@ -405,6 +406,11 @@ static void co_sched_run(void *opaque)
     Coroutine *co;
     while ((co = queue_pop(&round)))
         co_enter(co);
+}
+
+static void co_sched_run(void *opaque)
+{
+    co_sched_run_woken(opaque);
 }
 
 CoSched *co_sched_new(EventLoop *loop)

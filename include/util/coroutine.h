@@ -23,6 +23,9 @@ typedef void CoFn(void *opaque);
 CoSched *co_sched_new(EventLoop *loop);
 void co_sched_free(CoSched *sched);
 EventLoop *co_sched_loop(const CoSched *sched);
+/* Runs those that were woken now and not in the loop's next turn.  From the loop; inside of a
+ * coroutine it does nothing, and they keep their turn. */
+void co_sched_run_woken(CoSched *sched);
 
 /* Runs fn(opaque) on a stack of its own, at once, until it first yields or ends.  When it has
  * ended, after(opaque) is called on the stack of whoever ran it last; after may be NULL.  Loop lock
