@@ -2,11 +2,13 @@
 """savevm and loadvm with real guests: Linux in memory, again in a fresh vmrun; Debian that writes to its disk
 meanwhile.  Usage: test_savevm.py ENGINE [TEST]...
 """
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from debian_guest import Console, boot, check_image, new_disk, power_off  # noqa: E402
@@ -80,10 +82,26 @@ def test_linux():
     check(snapshots(disk) == names[1:], "the other one is left")
 
 
+def greet(server):
+    with contextlib.suppress(OSError):  # closed: the test is over
+        while True:
+            peer, _ = server.accept()
+            peer.sendall(b"the host\n")
+            peer.close()
+
+
 def test_debian():
-    """The snapshot is taken while files are written, then they are deleted; after loadvm the very same writers
-    go on, and the file system fits what the kernel remembers of it."""
+    """The snapshot is taken while files are written, then they are deleted and the network is down; after loadvm
+    the very same writers go on, the file system fits what the kernel remembers of it, and so does the card."""
     disk = new_disk(ENGINE, "savevm.qcow2")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        run_debian(disk, f"timeout 30 bash -c 'cat </dev/tcp/10.0.2.2/{server.getsockname()[1]}'")
+    check(snapshots(disk) == ["busy"], "the snapshot is in the image")
+    os.unlink(check_image(disk))
+
+
+def run_debian(disk, call):
     vm, path = boot(ENGINE, disk)
     with vm:
         console = Console(vm, path)
@@ -93,19 +111,19 @@ def test_debian():
                     "touch all-done) >/dev/null 2>&1 & sleep 3")
         command(vm, "savevm busy")
         later = int(console.run("sleep 8; cat round").split()[-1])
-        console.run("kill %1; rm -f big copy-* round; sync; sudo sh -c 'echo 3 >/proc/sys/vm/drop_caches'")
+        console.run("sudo ip link set dev $(basename /sys/class/net/en*) down; kill %1; rm -f big copy-* round")
+        console.run("sync; sudo sh -c 'echo 3 >/proc/sys/vm/drop_caches'")
         command(vm, "loadvm busy")
         vm.screendump(picture("debian-loadvm"))
         again = int(console.run("cat round").split()[-1])
         check(again < later, f"round {again} after loadvm, {later} before")
         check("big: OK" in console.run("sha256sum -c sum"), "the file that was deleted since")
-        console.run("sleep 3; kill %1; wait; sync; cmp big copy-0; rm copy-*")
+        check("the host" in console.run(call), "the network after loadvm")
+        console.run("sleep 3; r=$(cat round); kill %1; wait; sync; cmp big copy-$((r % 5)); rm copy-*")
         log = console.run("sudo dmesg")
         for bad in ("Oops", "BUG:", "Call Trace", "I/O error", "ata1: SRST", "hung task", "EXT4-fs error"):
             check(bad not in log, f"'{bad}' in the kernel's log: {log[-3000:]}")
         power_off(vm, console)
-    check(snapshots(disk) == ["busy"], "the snapshot is in the image")
-    os.unlink(check_image(disk))
 
 
 if __name__ == "__main__":
