@@ -338,7 +338,7 @@ bool snapshot_load(Machine *machine, const uint8_t *data, uint64_t length, GErro
     }
     if (!begin(&reader, machine, data, length, &record, error))
         return false;
-    vclock_set(record.virtual_ns);
+    vclock_restore(record.virtual_ns);
     if (engine->set_clock && record.has_clock)
         engine->set_clock(machine, record.clock_ns);
     Reader cpus = reader;

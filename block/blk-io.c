@@ -404,14 +404,16 @@ void blk_hold(Blk *blk)
         co_queue_wait(&blk->idle);
 }
 
-void blk_hold_drained(Blk *blk)
+bool blk_wait_idle(Blk *blk)
 {
+    if (!blk->requests && !blk->settling)
+        return false;
     blk->draining++;
     bh_schedule(blk->kick);
     while (blk->requests || blk->settling)
         co_queue_wait(&blk->idle);
     blk->draining--;
-    blk->hold++;
+    return true;
 }
 
 void blk_release(Blk *blk)

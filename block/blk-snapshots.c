@@ -12,7 +12,8 @@
 #include "util/error.h"
 
 struct BlkSnapshots {
-    GPtrArray *drives; /* of Blk; the first keeps the machine's state */
+    GPtrArray *drives; /* of Blk, written to; the first keeps the machine's state */
+    GPtrArray *taken;  /* all that have a medium: they stand, too */
     BlkNode *view;     /* the first as the snapshot has it that is to be loaded, or NULL */
 };
 
@@ -39,11 +40,15 @@ static bool take_drives(BlkSnapshots *s, const char *what, GError **error)
 {
     for (guint i = 0; blk_all && i < blk_all->len; i++) {
         Blk *blk = g_ptr_array_index(blk_all, i);
-        if (!counts(blk))
+        if (!blk->root)
             continue;
-        if (!keeps_snapshots(blk, !s->drives->len, error) || !blk_take(blk, what, error))
+        if (counts(blk) && !keeps_snapshots(blk, !s->drives->len, error))
             return false;
-        g_ptr_array_add(s->drives, blk);
+        if (!blk_take(blk, what, error))
+            return false;
+        g_ptr_array_add(s->taken, blk);
+        if (counts(blk))
+            g_ptr_array_add(s->drives, blk);
     }
     return s->drives->len || fail(error, "there is no drive that could keep a snapshot");
 }
@@ -52,6 +57,7 @@ BlkSnapshots *blk_snapshots_take(const char *what, GError **error)
 {
     BlkSnapshots *s = g_new0(BlkSnapshots, 1);
     s->drives = g_ptr_array_new();
+    s->taken = g_ptr_array_new();
     if (take_drives(s, what, error))
         return s;
     blk_snapshots_give(s);
@@ -62,11 +68,13 @@ void blk_snapshots_give(BlkSnapshots *s)
 {
     if (s->view)
         blk_abandon(drive(s, 0), s->view);
-    for (guint i = 0; i < s->drives->len; i++) {
-        blk_give(drive(s, i));
-        blk_free_if_gone(drive(s, i));
+    for (guint i = 0; i < s->taken->len; i++) {
+        Blk *blk = g_ptr_array_index(s->taken, i);
+        blk_give(blk);
+        blk_free_if_gone(blk);
     }
     g_ptr_array_free(s->drives, TRUE);
+    g_ptr_array_free(s->taken, TRUE);
     g_free(s);
 }
 
@@ -76,19 +84,28 @@ void blk_snapshots_run(BlkSnapshots *s, void (*fn)(void *opaque), void (*after)(
     co_start(drive(s, 0)->front, fn, after, opaque);
 }
 
+/* While one drive is waited for, a device may have used another. */
+static void drain(BlkSnapshots *s)
+{
+    for (bool waited = true; waited;) {
+        waited = false;
+        for (guint i = 0; i < s->taken->len; i++)
+            waited |= blk_wait_idle(g_ptr_array_index(s->taken, i));
+    }
+}
+
 void blk_snapshots_hold(BlkSnapshots *s, bool drained)
 {
-    for (guint i = 0; i < s->drives->len; i++)
-        if (drained)
-            blk_hold_drained(drive(s, i));
-        else
-            blk_hold(drive(s, i));
+    if (drained)
+        drain(s);
+    for (guint i = 0; i < s->taken->len; i++)
+        blk_hold(g_ptr_array_index(s->taken, i));
 }
 
 void blk_snapshots_release(BlkSnapshots *s)
 {
-    for (guint i = 0; i < s->drives->len; i++)
-        blk_release(drive(s, i));
+    for (guint i = 0; i < s->taken->len; i++)
+        blk_release(g_ptr_array_index(s->taken, i));
 }
 
 /* ---- The machine's state ---- */
@@ -126,6 +143,17 @@ int blk_snapshots_read(BlkSnapshots *s, uint64_t offset, void *data, uint64_t by
     return blk_in_back(drive(s, 0), read_in_back, &call);
 }
 
+static int drop_in_back(void *opaque)
+{
+    g_autoptr(GError) error = NULL; /* the room stays taken until the next savevm */
+    return node_vmstate_drop(opaque, &error) ? 0 : -EIO;
+}
+
+void blk_snapshots_drop_state(BlkSnapshots *s)
+{
+    blk_in_back(drive(s, 0), drop_in_back, drive(s, 0)->root);
+}
+
 /* ---- One drive ---- */
 
 typedef struct NodeCall {
@@ -145,7 +173,13 @@ static int create_in_back(void *opaque)
 static int apply_in_back(void *opaque)
 {
     NodeCall *c = opaque;
-    return node_snapshot_apply(c->node, c->name, c->error) ? 0 : -EIO;
+    unsigned n;
+    if (!node_snapshot_named(c->node, c->name, &n)) {
+        fail(c->error, "there is no snapshot '%s'", c->name);
+        return -ENOENT;
+    }
+    g_autofree char *id = g_strdup(c->node->fmt->snapshot(c->node, n)->id);
+    return node_snapshot_apply(c->node, id, c->error) ? 0 : -EIO;
 }
 
 static unsigned count(const BlkNode *node)
@@ -223,7 +257,7 @@ bool blk_snapshots_create(BlkSnapshots *s, const char *name, uint64_t state_byte
 
 typedef struct ViewCall {
     BlkSnapshots *s;
-    const char *name;
+    const char *id;
     GError **error;
 } ViewCall;
 
@@ -232,7 +266,7 @@ static int view_in_back(void *opaque)
     ViewCall *c = opaque;
     BlkNode *node = drive(c->s, 0)->root;
     NodeMode mode = {
-        .borrow = true, .no_backing = true, .snapshot = c->name, .key_secret = node->key_secret};
+        .borrow = true, .no_backing = true, .snapshot = c->id, .key_secret = node->key_secret};
     int ret = node_flush(node); /* the view sees what is in the file */
     if (ret)
         fail_errno(c->error, -ret, "cannot flush '%s'", node->name);
@@ -244,19 +278,23 @@ static int view_in_back(void *opaque)
 bool blk_snapshots_open(BlkSnapshots *s, const char *name, uint64_t *state_bytes, GError **error)
 {
     unsigned n;
+    g_autofree char *id = NULL;
     for (guint i = 0; i < s->drives->len; i++) {
         const BlkNode *node = drive(s, i)->root;
-        if (!node_snapshot_find(node, name, &n))
-            return fail(error, "drive '%s' has no snapshot '%s'", drive(s, i)->id, name);
-        if (!i)
-            *state_bytes = node->fmt->snapshot(node, n)->vm_state_bytes;
+        if (!node_snapshot_named(node, name, &n))
+            return fail(error, "drive '%s' has no snapshot with the name '%s'", drive(s, i)->id,
+                        name);
+        if (i)
+            continue;
+        *state_bytes = node->fmt->snapshot(node, n)->vm_state_bytes;
+        id = g_strdup(node->fmt->snapshot(node, n)->id);
     }
     if (!*state_bytes)
         return fail(error,
                     "snapshot '%s' is of the disk only: no machine's state is with it "
                     "('vmrun-img snapshot -a' applies it)",
                     name);
-    ViewCall call = {s, name, error};
+    ViewCall call = {s, id, error};
     return !blk_in_back(drive(s, 0), view_in_back, &call);
 }
 
@@ -289,37 +327,80 @@ bool blk_snapshots_delete(BlkSnapshots *s, const char *name, GError **error)
 
 /* ---- The list ---- */
 
-static const NodeSnapshot *number(const Blk *blk, unsigned n)
+static void info_free(void *opaque)
 {
-    const BlkNode *node = blk->root;
-    return node->fmt->snapshot ? node->fmt->snapshot(node, n) : NULL;
+    NodeSnapshot *s = opaque;
+    g_free(s->id);
+    g_free(s->name);
+    g_free(s);
 }
 
-static bool has_named(const Blk *blk, const char *name)
+/* A drive's, copied where its image is at home: there they come and go. */
+typedef struct DriveList {
+    Blk *blk;
+    GPtrArray *list; /* of NodeSnapshot */
+} DriveList;
+
+static int copy_in_back(void *opaque)
 {
+    DriveList *d = opaque;
+    const BlkNode *node = d->blk->root;
     const NodeSnapshot *s;
-    for (unsigned n = 0; (s = number(blk, n)); n++)
-        if (!strcmp(s->name, name))
+    for (unsigned n = 0; node->fmt->snapshot && (s = node->fmt->snapshot(node, n)); n++) {
+        NodeSnapshot *copy = g_memdup2(s, sizeof(*s));
+        copy->id = g_strdup(s->id);
+        copy->name = g_strdup(s->name);
+        g_ptr_array_add(d->list, copy);
+    }
+    return 0;
+}
+
+static void list_free(void *opaque)
+{
+    DriveList *d = opaque;
+    g_ptr_array_unref(d->list);
+}
+
+static GArray *list_drives(void)
+{
+    GArray *drives = g_array_new(FALSE, FALSE, sizeof(DriveList));
+    g_array_set_clear_func(drives, list_free);
+    for (guint i = 0; blk_all && i < blk_all->len; i++) {
+        DriveList d = {g_ptr_array_index(blk_all, i), NULL};
+        if (!counts(d.blk))
+            continue;
+        d.list = g_ptr_array_new_with_free_func(info_free);
+        blk_in_back(d.blk, copy_in_back, &d);
+        g_array_append_val(drives, d);
+    }
+    return drives;
+}
+
+static bool has_named(const DriveList *d, const char *name)
+{
+    for (guint i = 0; i < d->list->len; i++)
+        if (!strcmp(((NodeSnapshot *)g_ptr_array_index(d->list, i))->name, name))
             return true;
     return false;
 }
 
 /* Whether loadvm can take it: all drives have it. */
-static bool is_whole(GPtrArray *drives, const NodeSnapshot *s)
+static bool is_whole(const GArray *drives, const char *name)
 {
     for (guint i = 0; i < drives->len; i++)
-        if (!has_named(g_ptr_array_index(drives, i), s->name))
+        if (!has_named(&g_array_index(drives, DriveList, i), name))
             return false;
     return true;
 }
 
-static void describe_rows(GPtrArray *drives, const Blk *blk, bool whole, const char *heading,
+static void describe_rows(const GArray *drives, guint which, bool whole, const char *heading,
                           GString *out)
 {
-    const NodeSnapshot *s;
+    const GPtrArray *list = g_array_index(drives, DriveList, which).list;
     bool any = false;
-    for (unsigned n = 0; (s = number(blk, n)); n++) {
-        if (is_whole(drives, s) != whole)
+    for (guint n = 0; n < list->len; n++) {
+        const NodeSnapshot *s = g_ptr_array_index(list, n);
+        if (is_whole(drives, s->name) != whole)
             continue;
         if (!any)
             g_string_append_printf(out, "%s\n%s", heading, NODE_SNAPSHOT_HEADING);
@@ -330,19 +411,15 @@ static void describe_rows(GPtrArray *drives, const Blk *blk, bool whole, const c
 
 void blk_snapshots_describe(GString *out)
 {
-    g_autoptr(GPtrArray) drives = g_ptr_array_new();
+    g_autoptr(GArray) drives = list_drives();
     gsize before = out->len;
-    for (guint i = 0; blk_all && i < blk_all->len; i++)
-        if (counts(g_ptr_array_index(blk_all, i)))
-            g_ptr_array_add(drives, g_ptr_array_index(blk_all, i));
     if (drives->len)
-        describe_rows(drives, g_ptr_array_index(drives, 0), true,
-                      "List of snapshots present on all disks:", out);
+        describe_rows(drives, 0, true, "List of snapshots present on all disks:", out);
     for (guint i = 0; i < drives->len; i++) {
-        const Blk *blk = g_ptr_array_index(drives, i);
         g_autofree char *heading =
-            g_strdup_printf("List of partial (non-loadable) snapshots on '%s':", blk->id);
-        describe_rows(drives, blk, false, heading, out);
+            g_strdup_printf("List of partial (non-loadable) snapshots on '%s':",
+                            g_array_index(drives, DriveList, i).blk->id);
+        describe_rows(drives, i, false, heading, out);
     }
     if (out->len == before)
         g_string_append(out, "There is no snapshot available.\n");

@@ -135,9 +135,9 @@ int blk_run(Blk *blk, BlkReq *req);
 void blk_req_done(BlkReq *req, int ret);
 /* New requests wait from now on; returns when none is under way. (co, front) */
 void blk_hold(Blk *blk);
-/* The same, but those that wait are done first, and what their device submits then: for a machine
- * that stands. */
-void blk_hold_drained(Blk *blk);
+/* Returns when no request is left, those included that wait and what their device submits then: for
+ * a machine that stands.  False: there was none. (co, front) */
+bool blk_wait_idle(Blk *blk);
 void blk_release(Blk *blk);
 /* Lets one queued request begin, of those that are no reads (write) or are; false: none may. */
 bool blk_pump_one(Blk *blk, bool write);

@@ -106,6 +106,18 @@ bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error)
     return end(node, &track, ok);
 }
 
+bool node_snapshot_named(const BlkNode *node, const char *name, unsigned *n)
+{
+    const NodeSnapshot *s;
+    bool found = false;
+    for (unsigned i = 0; node->fmt->snapshot && (s = node->fmt->snapshot(node, i)); i++)
+        if (!strcmp(s->name, name)) {
+            *n = i;
+            found = true;
+        }
+    return found;
+}
+
 bool node_snapshot_delete_number(BlkNode *node, unsigned n, GError **error)
 {
     Track track;
@@ -152,6 +164,14 @@ int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes
     if (!node->fmt->vmstate_write)
         return -ENOTSUP;
     return node->readonly ? -EROFS : node->fmt->vmstate_write(node, offset, buf, bytes);
+}
+
+bool node_vmstate_drop(BlkNode *node, GError **error)
+{
+    Track track;
+    if (!begin(node, node->fmt->vmstate_drop, "snapshots", &track, error))
+        return false;
+    return end(node, &track, node->fmt->vmstate_drop(node, error));
 }
 
 /* ---- Backing file, options, place ---- */

@@ -358,6 +358,25 @@ int qcow2_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t byte
     return ret;
 }
 
+/* In place, as a guest discards: there may be no room for anything new. */
+bool qcow2_vmstate_drop(BlkNode *node, GError **error)
+{
+    Qcow2 *q = qcow2(node);
+    uint64_t size = node->size, end = q->l1_entries * table_reach(q);
+    uint64_t begin = qcow2_vmstate_offset(q);
+    if (begin >= end)
+        return true;
+    node->size = end;
+    int ret = qcow2_discard(node, begin, end - begin, DISCARD_FULLY);
+    node->size = size;
+    if (!ret)
+        ret = qcow2_flush(node);
+    if (ret)
+        return fail_errno(error, -ret, "'%s': cannot drop the VM state", node->name);
+    qcow2_trim(q); /* what remains is only longer than it need be */
+    return true;
+}
+
 /* ---- What the operations share ---- */
 
 /* A copy of a table for the active image: it shares all clusters with a snapshot, so none may be

@@ -624,6 +624,7 @@ const BlkFormat qcow2_format = {
     .snapshot_delete = qcow2_snapshot_delete,
     .vmstate_read = qcow2_vmstate_read,
     .vmstate_write = qcow2_vmstate_write,
+    .vmstate_drop = qcow2_vmstate_drop,
     .change_backing = qcow2_change_backing,
     .amend_options = qcow2_amend_options,
     .amend = qcow2_amend,

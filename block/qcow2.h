@@ -239,6 +239,7 @@ bool qcow2_snapshot_delete(BlkNode *node, unsigned n, GError **error);
 uint64_t qcow2_vmstate_offset(const Qcow2 *q);
 int qcow2_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int qcow2_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+bool qcow2_vmstate_drop(BlkNode *node, GError **error);
 
 /* ---- qcow2-resize.c ---- */
 /* Gives the host what lies behind the last cluster in use. (co) */

@@ -230,6 +230,8 @@ static void status_changed(void *opaque, Machine *machine, MachineStatus status)
     Gdb *gdb = the_gdb;
     if (!gdb)
         return;
+    if (status == MACHINE_SAVE_VM || status == MACHINE_RESTORE_VM)
+        return; /* it goes on by itself, or its next status tells */
     if (status != MACHINE_RUNNING)
         bh_schedule(gdb->stop_bh);
     else

@@ -23,7 +23,8 @@ typedef struct Work {
     Machine *machine;
     BlkSnapshots *disks;
     char *name;
-    bool frozen, broken;
+    bool frozen;
+    ThawResult result;
     GError *error;
     SavevmDone *done;
     void *opaque;
@@ -32,8 +33,10 @@ typedef struct Work {
 static void work_ended(void *opaque)
 {
     Work *w = opaque;
+    if (w->result == THAW_BROKEN)
+        machine_reset_now(w->machine); /* no device stays half loaded */
     if (w->frozen)
-        machine_thaw(w->machine, w->broken);
+        machine_thaw(w->machine, w->result);
     if (w->disks)
         blk_snapshots_give(w->disks);
     w->done(w->opaque, w->error);
@@ -87,6 +90,8 @@ static void save_held(Work *w)
         fail_errno(&w->error, -ret, "cannot write the state of the machine");
     else if (write_ram(w, runs, &at))
         blk_snapshots_create(w->disks, w->name, at, clock_now(VM_CLOCK_VIRTUAL), &w->error);
+    if (w->error)
+        blk_snapshots_drop_state(w->disks);
 }
 
 static void save_run(void *opaque)
@@ -144,7 +149,7 @@ static bool read_ram(Work *w, const GArray *runs, uint64_t at)
     return true;
 }
 
-/* Disks change when all else has been read: what fails before costs no more than this run of the
+/* Disks change when all else is in place: what fails before costs no more than this run of the
  * guest. */
 static bool load_held(Work *w)
 {
@@ -155,17 +160,18 @@ static bool load_held(Work *w)
     g_autofree uint8_t *head = read_head(w, state_bytes, &length);
     if (!head || !snapshot_check(w->machine, head, length, runs, &w->error))
         return false;
-    w->broken = true;
+    w->result = THAW_BROKEN;
     snapshot_clear(w->machine, runs);
-    return read_ram(w, runs, length) && blk_snapshots_apply(w->disks, w->name, &w->error) &&
-           snapshot_load(w->machine, head, length, &w->error);
+    return read_ram(w, runs, length) && snapshot_load(w->machine, head, length, &w->error) &&
+           blk_snapshots_apply(w->disks, w->name, &w->error);
 }
 
 static void load_run(void *opaque)
 {
     Work *w = opaque;
     blk_snapshots_hold(w->disks, true);
-    w->broken = !load_held(w) && w->broken;
+    if (load_held(w))
+        w->result = THAW_RESTORED;
     blk_snapshots_release(w->disks);
 }
 

@@ -291,6 +291,25 @@ void vclock_stop(void)
         vclock_update(false, vclock.manual, virtual_now());
 }
 
+static void move_timers(EventLoop *loop, int64_t by)
+{
+    g_mutex_lock(&loop->timer_lock);
+    GPtrArray *heap = loop->heap[VM_CLOCK_VIRTUAL];
+    for (unsigned i = 1; i < heap->len; i++) /* all by the same: their order stays */
+        heap_at(heap, i)->expires += by;
+    g_mutex_unlock(&loop->timer_lock);
+}
+
+void vclock_restore(int64_t ns)
+{
+    int64_t by = ns - virtual_now();
+    vclock_set(ns);
+    g_mutex_lock(&loops_lock);
+    for (unsigned i = 0; loops && i < loops->len; i++)
+        move_timers(g_ptr_array_index(loops, i), by);
+    g_mutex_unlock(&loops_lock);
+}
+
 bool vclock_running(void)
 {
     return __atomic_load_n(&vclock.running, __ATOMIC_RELAXED);

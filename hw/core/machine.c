@@ -143,7 +143,11 @@ static bool is_frozen(const Machine *machine)
 void machine_pause(Machine *machine, MachineStatus status)
 {
     if (is_frozen(machine)) {
-        machine->thawed = status;
+        /* Whoever names the status that there is wants the machine to stand. */
+        if (status != machine->status)
+            machine->thawed = status;
+        else if (machine->thawed == MACHINE_RUNNING)
+            machine->thawed = MACHINE_PAUSED;
         return;
     }
     if (machine->status == MACHINE_SUSPENDED && status != MACHINE_SHUTDOWN)
@@ -176,41 +180,65 @@ bool machine_resume(Machine *machine, GError **error)
     }
 }
 
-bool machine_freeze(Machine *machine, MachineStatus status, GError **error)
-{
-    MachineStatus before = machine->status;
-    if (is_frozen(machine))
-        return machine_resume(machine, error);
-    if (before == MACHINE_SUSPENDED)
-        return fail(error, "the guest sleeps: system_wakeup wakes it");
-    if (before == MACHINE_IO_ERROR)
-        return fail(error, "a disk's error has stopped the guest, whose request still waits");
-    if (before == MACHINE_INTERNAL_ERROR && status == MACHINE_SAVE_VM)
-        return fail(error, "the processor cannot go on: there is nothing worth to be saved");
-    machine_pause(machine, status);
-    machine->thawed = before;
-    return true;
-}
-
-void machine_thaw(Machine *machine, bool broken)
-{
-    MachineStatus next = machine->thawed;
-    bool restored = machine->status == MACHINE_RESTORE_VM;
-    if (broken)
-        set_status(machine, MACHINE_INTERNAL_ERROR);
-    else if (next == MACHINE_RUNNING)
-        run(machine);
-    else
-        set_status(machine, restored ? MACHINE_PAUSED : next);
-    bh_schedule(machine->request_bh);
-}
-
-/* ---- Requests ---- */
-
 static int take_request(int *request)
 {
     return __atomic_exchange_n(request, 0, __ATOMIC_ACQ_REL);
 }
+
+bool machine_freeze(Machine *machine, MachineStatus status, GError **error)
+{
+    MachineStatus before = machine->status;
+    bool save = status == MACHINE_SAVE_VM;
+    if (is_frozen(machine))
+        return machine_resume(machine, error);
+    if (save && before == MACHINE_SUSPENDED)
+        return fail(error, "the guest sleeps: system_wakeup wakes it");
+    if (save && before == MACHINE_IO_ERROR)
+        return fail(error, "a disk's error has stopped the guest, whose request still waits");
+    if (save && before == MACHINE_INTERNAL_ERROR)
+        return fail(error, "the processor cannot go on: there is nothing worth to be saved");
+    if (before == MACHINE_SUSPENDED) {
+        vclock_stop();
+        set_status(machine, status);
+    } else {
+        machine_pause(machine, status);
+    }
+    machine->thawed = before;
+    return true;
+}
+
+/* Of the guest that was there before a snapshot was restored. */
+static void forget_requests(Machine *machine)
+{
+    int reset = RESET_HOST + 1, shutdown = SHUTDOWN_HOST + 1;
+    if (__atomic_load_n(&machine->reset_pending, __ATOMIC_ACQUIRE) != reset)
+        take_request(&machine->reset_pending);
+    if (__atomic_load_n(&machine->shutdown_pending, __ATOMIC_ACQUIRE) != shutdown)
+        take_request(&machine->shutdown_pending);
+    take_request(&machine->wake_pending);
+    __atomic_store_n(&machine->suspend_pending, false, __ATOMIC_RELEASE);
+}
+
+void machine_thaw(Machine *machine, ThawResult result)
+{
+    MachineStatus next = machine->thawed;
+    if (result == THAW_RESTORED) {
+        forget_requests(machine);
+        bool goes = next == MACHINE_RUNNING || next == MACHINE_SUSPENDED;
+        next = goes ? MACHINE_RUNNING : MACHINE_PAUSED;
+    } else if (result == THAW_BROKEN) {
+        next = MACHINE_INTERNAL_ERROR;
+    }
+    if (next == MACHINE_SUSPENDED)
+        vclock_start();
+    if (next == MACHINE_RUNNING)
+        run(machine);
+    else
+        set_status(machine, next);
+    bh_schedule(machine->request_bh);
+}
+
+/* ---- Requests ---- */
 
 static void post_request(Machine *machine, int *request, int cause)
 {

@@ -208,20 +208,22 @@ void blk_snapshots_give(BlkSnapshots *s);
 /* Runs fn in a coroutine, and after(opaque), outside of it, when that has ended. */
 void blk_snapshots_run(BlkSnapshots *s, void (*fn)(void *opaque), void (*after)(void *opaque),
                        void *opaque);
-/* Requests of the guest wait from now on.  drained: when none is left, as a machine that stands
- * wants it. (co) */
+/* Requests of the guest to any drive wait from now on.  drained: when none is left, as a machine
+ * that stands wants it. (co) */
 void blk_snapshots_hold(BlkSnapshots *s, bool drained);
 void blk_snapshots_release(BlkSnapshots *s);
 /* The machine's state: bytes at an offset of it, both multiples of 512; negative errno.  Read after
  * blk_snapshots_open(). (co) */
 int blk_snapshots_write(BlkSnapshots *s, uint64_t offset, const void *data, uint64_t bytes);
 int blk_snapshots_read(BlkSnapshots *s, uint64_t offset, void *data, uint64_t bytes);
+/* Gives up the room of a state that was written for nothing, if that is possible. (co) */
+void blk_snapshots_drop_state(BlkSnapshots *s);
 /* A snapshot in every drive; those of the same name are deleted when all are safe in their files.
  * On error there is none more than before. (co) */
 bool blk_snapshots_create(BlkSnapshots *s, const char *name, uint64_t state_bytes, int64_t clock_ns,
                           GError **error);
-/* Whether all drives have one by that name or ID, with a machine's state, which can be read from
- * now on; nothing is changed. (co) */
+/* Whether all drives have one by that name (the newest counts), with a machine's state, which can
+ * be read from now on; nothing is changed. (co) */
 bool blk_snapshots_open(BlkSnapshots *s, const char *name, uint64_t *state_bytes, GError **error);
 /* The drives become what they were. (co) */
 bool blk_snapshots_apply(BlkSnapshots *s, const char *name, GError **error);

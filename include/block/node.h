@@ -178,6 +178,7 @@ struct BlkFormat {
     bool (*snapshot_delete)(BlkNode *node, unsigned n, GError **error);
     int (*vmstate_read)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
     int (*vmstate_write)(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+    bool (*vmstate_drop)(BlkNode *node, GError **error);
     bool (*change_backing)(BlkNode *node, const char *name, const char *format, GError **error);
     const CreateOption *amend_options;
     bool (*amend)(BlkNode *node, const Options *options, bool force, const NodeProgress *progress,
@@ -332,6 +333,8 @@ bool node_snapshot_create(BlkNode *node, const NodeSnapshot *info, GError **erro
 bool node_snapshot_apply(BlkNode *node, const char *id_or_name, GError **error);
 /* The first one of that name; not by ID, so that a name that looks like one destroys no other. */
 bool node_snapshot_delete(BlkNode *node, const char *name, GError **error);
+/* The newest one of that name; false: there is none. */
+bool node_snapshot_named(const BlkNode *node, const char *name, unsigned *n);
 /* Number n, whatever its name. */
 bool node_snapshot_delete_number(BlkNode *node, unsigned n, GError **error);
 /* A row of qemu-img's table of snapshots, with a number or "--" in its first column. */
@@ -342,6 +345,8 @@ void node_snapshot_describe(const NodeSnapshot *s, const char *id, GString *out)
  * belongs to the snapshot that is created next; what is there is that of the one applied last. */
 int node_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
 int node_vmstate_write(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes);
+/* Frees what was written since the last snapshot was created or applied, and belongs to none. */
+bool node_vmstate_drop(BlkNode *node, GError **error);
 
 /* Writes another backing file's name (NULL or "": none) and format into the image;
  * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */

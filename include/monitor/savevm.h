@@ -12,8 +12,10 @@ typedef void SavevmDone(void *opaque, GError *error);
  * for a deletion) and then does what it did before.  name: copied. */
 /* name NULL: "vm-" and the time.  One of the same name is replaced. */
 void savevm_save(Machine *machine, const char *name, SavevmDone *done, void *opaque);
-/* By name or ID.  A snapshot that does not fit, or is damaged, leaves the machine as it is; if its
- * memory cannot be read the disks are as before, but only a reset makes the machine run again. */
+/* A snapshot of another kind of machine leaves this one as it is; if its memory cannot be read, or
+ * a device refuses its state, the disks are as before, but only a reset makes the machine run
+ * again.
+ */
 void savevm_load(Machine *machine, const char *name, SavevmDone *done, void *opaque);
 void savevm_delete(Machine *machine, const char *name, SavevmDone *done, void *opaque);
 /* Loads and waits, dispatching the main loop (-loadvm). */

@@ -28,6 +28,9 @@ void vclock_stop(void);
 bool vclock_running(void);
 /* Moves guest time to ns (a restored snapshot).  Main lock held, clock stopped or manual. */
 void vclock_set(int64_t ns);
+/* The same, and timers that are armed stay as far from now as they were: what is no device's, and
+ * not of the snapshot, goes on.  Clock stopped. */
+void vclock_restore(int64_t ns);
 /* Switches manual mode on or off; main lock held, before timers are armed. */
 void vclock_set_manual(bool manual);
 bool vclock_manual(void);

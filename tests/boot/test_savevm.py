@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from debian_guest import Console, boot, check_image, new_disk, power_off  # noqa: E402
 from linux_guest import LinuxVm, kernel, make_initrd  # noqa: E402
 from pictures import picture  # noqa: E402
-from vmrun_test import check, need_engine, run_tests  # noqa: E402
+from vmrun_test import check, connect_unix, need_engine, run_tests  # noqa: E402
 
 ENGINE = sys.argv.pop(1)
 IMG = os.environ["VMRUN_IMG"]
@@ -69,8 +69,7 @@ def test_linux():
     check(len(names) == 2 and names[0] == "first" and names[1].startswith("vm-"), f"snapshots: {names}")
     with linux(disk, "-loadvm", "first") as vm:
         vm.wait(lambda: "running" in vm.monitor("info status"), "running guest", 60)
-        vm.shell_socket = socket.socket(socket.AF_UNIX)
-        vm.shell_socket.connect(vm.shell_path)
+        vm.shell_socket = connect_unix(vm.shell_path)
         check("three" in vm.shell("cat /x"), "the file in the fresh vmrun")
         check(vm.shell("a=$(cat /date); sleep 1; [ \"$a\" != \"$(cat /date)\" ] && echo ticks").count("ticks"),
               "processes go on")

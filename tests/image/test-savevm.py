@@ -4,11 +4,13 @@
 names, other machines, damaged states, disks that fail.  The guest is SeaBIOS.  VMRUN and VMRUN_IMG: programs.
 """
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from vmrun_test import Vm, check, need, need_kvm, run_tests  # noqa: E402
@@ -78,7 +80,6 @@ def back(disk, *arguments, engine="interp"):
         vm.wait(lambda: vm.screen_text() != text, "another screen", 30)
         ok(vm, "loadvm one")
         check(vm.screen_text() == text, "the screen of before")
-        ok(vm, "loadvm 1")
         row = vm.monitor("info snapshots").splitlines()
         check(row[0] == "List of snapshots present on all disks:" and row[2].split()[:2] == ["--", "one"],
               f"info snapshots: {row}")
@@ -94,6 +95,10 @@ def back(disk, *arguments, engine="interp"):
     with machine("-S", "-loadvm", "one", *arguments, engine=engine) as vm:
         check("paused" in vm.monitor("info status"), "-S -loadvm stands")
         check(vm.screen_text() == text, "the screen in a fresh vmrun")
+
+
+def allocated(path):
+    return json.loads(peer("check", "--output", "json", path)).get("allocated-clusters", 0)
 
 
 def test_back():
@@ -118,18 +123,53 @@ def test_drives():
     with machine(*drives(first, second)) as vm:
         ready(vm)
         check("partial (non-loadable) snapshots on 'ide0-hd1'" in vm.monitor("info snapshots"), "the partial one")
-        refused(vm, "loadvm disk", "drive 'ide0-hd0' has no snapshot 'disk'")
+        refused(vm, "loadvm disk", "drive 'ide0-hd0' has no snapshot with the name 'disk'")
         ok(vm, "savevm both")
         refused(vm, "delvm 1", "no drive has a snapshot with the name '1'")
     check(names(first) == ["both"] and names(second) == ["disk", "both"], "each has it")
     with machine(*drives(first, third)) as vm:
         ready(vm)
-        refused(vm, "loadvm both", "drive 'ide0-hd1' has no snapshot 'both'")
+        refused(vm, "loadvm both", "drive 'ide0-hd1' has no snapshot with the name 'both'")
         ok(vm, "delvm both")
     subprocess.run([IMG, "snapshot", "-c", "disk", first], check=True)
     with machine(*drives(first, second)) as vm:
         ready(vm)
         refused(vm, "loadvm disk", "is of the disk only")
+
+
+def test_names():
+    """A name that is another one's number; the newest of a name."""
+    disk = image("names")
+    with machine(*drives(disk)) as vm:
+        ready(vm)
+        for name in ("2", "x"):
+            ok(vm, f"savevm {name}")
+        refused(vm, "loadvm 1", "drive 'ide0-hd0' has no snapshot with the name '1'")
+        text = vm.screen_text()
+        vm.monitor("system_reset")
+        vm.wait(lambda: vm.screen_text() != text, "another screen", 30)
+        ok(vm, "savevm x")
+        ok(vm, "loadvm 2")
+        check(vm.screen_text() == text, "the one named 2 is the first")
+        ok(vm, "delvm 2")
+    check(names(disk) == ["x"], f"snapshots: {names(disk)}")
+
+
+def test_busy_cd():
+    """Another drive, slow and for reading only, is in the middle of something each time."""
+    need("/usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-pc")
+    disk = image("cd")
+    with machine(*drives(disk), "-boot", "d", "-drive", "file=/usr/lib/grub-rescue/grub-rescue-cdrom.iso,media=cdrom,"
+                 "format=raw,readonly=on,throttling.iops-read=25") as vm:
+        vm.wait_screen("Booting from DVD/CD", 60)
+        for number in range(4):
+            ok(vm, f"savevm {number}")
+            time.sleep(0.3)
+        for number in range(4):
+            ok(vm, f"loadvm {number}")
+            time.sleep(0.3)
+        check("running" in vm.monitor("info status"), "it runs")
+        vm.wait_screen("GNU/Linux", 240)
 
 
 def test_formats():
@@ -158,8 +198,16 @@ def test_other_machines():
     peer("convert", "-O", "raw", disk, disk + ".raw")
     not_started("saved with 1 CPUs, and this machine has 2", "-smp", "2", "-loadvm", "it", *drives(disk))
     not_started("saved with memory 'pc.ram' of 32768 KiB", "-m", "64", "-loadvm", "it", *drives(disk))
+    not_started("has a device", "-parallel", "none", "-loadvm", "it", *drives(disk))
+    with machine("-parallel", "none", *drives(disk)) as vm:
+        ready(vm)
+        refused(vm, "loadvm it", "has a device", "internal-error")
+        check("system_reset starts it again" in vm.monitor("cont"), "cont")
+        vm.monitor("system_reset")
+        ok(vm, "cont")
+        ready(vm)
     not_started("memories", "-device", "e1000", "-loadvm", "it", *drives(disk))
-    not_started("no snapshot 'that'", "-loadvm", "that", *drives(disk))
+    not_started("no snapshot with the name 'that'", "-loadvm", "that", *drives(disk))
     not_started("no drive that could", "-loadvm", "it")
     check(names(disk) == ["it"] and peer("compare", disk, disk + ".raw"), "the disk is as it was")
 
@@ -214,6 +262,7 @@ def test_failing_disk():
             check(names_of(vm) == ["old"] * (2 if "is saved" in answer else 1), f"the snapshots after {answer!r}")
         done = subprocess.run(["qemu-img", "check", "-r", "leaks", disk], capture_output=True, text=True)
         check(done.returncode == 0, f"qemu-img check: {done.stdout}{done.stderr}")
+        check(allocated(disk) == 0, f"{allocated(disk)} clusters beside the snapshot after {answer!r}")
         with machine(*drives(disk)) as vm:
             ok(vm, "loadvm old")
             ok(vm, "savevm old")
@@ -223,6 +272,7 @@ def test_failing_disk():
 
 if __name__ == "__main__":
     run_tests([("there and back", test_back), ("on KVM", test_kvm), ("in an I/O thread", test_iothread),
-               ("several drives", test_drives), ("formats", test_formats),
+               ("several drives", test_drives), ("formats", test_formats), ("names", test_names),
+               ("a CD that is being read", test_busy_cd),
                ("other machines", test_other_machines), ("damaged states", test_damage),
                ("a failing disk", test_failing_disk)])

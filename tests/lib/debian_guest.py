@@ -1,13 +1,12 @@
 """Debian 12 on a disk of scripts/make-debian-disk, and its login on the serial port."""
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import time
 
 from debian import CACHE, ROOT
-from vmrun_test import Failure, Skip, Vm, check, need, need_engine
+from vmrun_test import Failure, Skip, Vm, check, connect_unix, need, need_engine
 
 WORK = tempfile.TemporaryDirectory(prefix="vmrun-debian-")
 FSCK = "/sbin/fsck.ext4"
@@ -43,8 +42,7 @@ class Console:
     def __init__(self, vm, path):
         self.vm = vm
         vm.wait(lambda: os.path.exists(path), "serial port", 20)
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
+        self.socket = connect_unix(path)
         self.socket.settimeout(1)
         self.text = self.before = ""
 

@@ -1,11 +1,10 @@
 """A small Linux guest: a Debian kernel with busybox, and its shell on the second serial port."""
 import os
 import re
-import socket
 import time
 
 from debian import debian_file
-from vmrun_test import Failure, Vm
+from vmrun_test import Failure, Vm, connect_unix
 
 KERNELS = {"cloud": ("linux-image-cloud-amd64", "amd64"), "amd64": ("linux-image-amd64", "amd64"),
            "686": ("linux-image-686", "i386"), "686-pae": ("linux-image-686-pae", "i386")}
@@ -69,8 +68,7 @@ class LinuxVm(Vm):
     def connect(self):
         """Waits for the shell."""
         self.wait(lambda: os.path.exists(self.shell_path), "second serial port", 20)
-        self.shell_socket = socket.socket(socket.AF_UNIX)
-        self.shell_socket.connect(self.shell_path)
+        self.shell_socket = connect_unix(self.shell_path)
         self.wait_serial(r"guest: init runs")
         self.shell("true")
 

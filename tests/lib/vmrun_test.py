@@ -49,6 +49,21 @@ def check(condition, what):
         raise Failure(what)
 
 
+def connect_unix(path, limit=20):
+    """A connection to a socket that may not be there yet, or not listen yet."""
+    end = time.monotonic() + limit
+    while True:
+        peer = socket.socket(socket.AF_UNIX)
+        try:
+            peer.connect(path)
+            return peer
+        except (FileNotFoundError, ConnectionRefusedError):
+            peer.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def run_tests(tests):
     """Runs (name, function) pairs and prints TAP; ends the process."""
     wanted = sys.argv[1:]
@@ -140,9 +155,8 @@ class Vm:
         """Runs a monitor command and returns its output."""
         if not self.socket:
             self.wait(lambda: os.path.exists(self.monitor_path), "monitor", 20)
-            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket = connect_unix(self.monitor_path)
             self.socket.settimeout(30)
-            self.socket.connect(self.monitor_path)
             self._read_prompt()
         self.socket.sendall(line.encode() + b"\n")
         return self._read_prompt()

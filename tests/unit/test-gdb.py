@@ -6,14 +6,13 @@ Usage: test-gdb.py VMRUN FOLDER-OF-GUESTS [TEST]...
 """
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from vmrun_test import Failure, Skip, check, need, need_kvm, run_tests  # noqa: E402
+from vmrun_test import Failure, Skip, check, connect_unix, need, need_kvm, run_tests  # noqa: E402
 
 VMRUN, GUESTS = sys.argv[1:3]
 del sys.argv[1:3]
@@ -91,9 +90,8 @@ class Client:
     """Packets by hand."""
 
     def __init__(self, guest):
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket = connect_unix(guest.path)
         self.socket.settimeout(10)
-        self.socket.connect(guest.path)
         self.data = b""
         check(self.ask("QStartNoAckMode") == "OK", "no-ack mode")
         self.socket.sendall(b"+")
@@ -132,11 +130,15 @@ def has(text, pattern):
 
 def started(engine):
     guest = Guest(engine)
-    client = Client(guest)
-    guest.wait_counter(client)
-    client.ask("D")
-    client.socket.close()
-    return guest
+    try:
+        client = Client(guest)
+        guest.wait_counter(client)
+        client.ask("D")
+        client.socket.close()
+        return guest
+    except BaseException:
+        guest.process.kill()
+        raise
 
 
 def test_gdb(engine):

@@ -169,25 +169,65 @@ static void test_frozen(void)
     g_clear_error(&error);
     g_assert_false(machine_freeze(machine, MACHINE_RESTORE_VM, &error));
     g_clear_error(&error);
-    machine_thaw(machine, false);
+    machine_thaw(machine, THAW_SAME);
     g_assert_cmpint(machine->status, ==, MACHINE_RUNNING);
     while (machine->resets == resets)
         loop_step(machine->loop, true);
 
     g_assert_true(machine_freeze(machine, MACHINE_RESTORE_VM, &error));
-    machine_pause(machine, MACHINE_PAUSED); /* the monitor's stop */
+    machine_pause(machine, machine->status); /* gdb comes */
     g_assert_cmpint(machine->status, ==, MACHINE_RESTORE_VM);
-    machine_thaw(machine, false);
+    machine_thaw(machine, THAW_SAME);
     g_assert_cmpint(machine->status, ==, MACHINE_PAUSED);
 
     g_assert_true(machine_freeze(machine, MACHINE_RESTORE_VM, &error));
-    machine_thaw(machine, true);
+    machine_thaw(machine, THAW_BROKEN);
     g_assert_cmpint(machine->status, ==, MACHINE_INTERNAL_ERROR);
     g_assert_false(machine_resume(machine, NULL));
     g_assert_false(machine_freeze(machine, MACHINE_SAVE_VM, NULL));
     g_assert_true(machine_freeze(machine, MACHINE_RESTORE_VM, NULL));
-    machine_thaw(machine, false);
+    machine_thaw(machine, THAW_SAME); /* nothing came of it */
+    g_assert_cmpint(machine->status, ==, MACHINE_INTERNAL_ERROR);
+    g_assert_true(machine_freeze(machine, MACHINE_RESTORE_VM, NULL));
+    machine_pause(machine, MACHINE_PAUSED); /* the monitor's stop */
+    resets = machine->resets;
+    machine_request_reset(machine, RESET_GUEST); /* the old guest's */
+    machine_thaw(machine, THAW_RESTORED);
     g_assert_cmpint(machine->status, ==, MACHINE_PAUSED);
+    for (unsigned i = 0; i < 5; i++)
+        loop_step(machine->loop, false);
+    g_assert_cmpuint(machine->resets, ==, resets);
+    guest_free(guest);
+}
+
+static void on_timer(void *opaque)
+{
+    *(bool *)opaque = true;
+}
+
+/* A timer that is no device's (a disk's limits, keys that are typed) does not wait for the time
+ * that guest time went back by. */
+static void test_timers(void)
+{
+    TestGuest *guest = new_guest(&interp_engine, 1);
+    Machine *machine = guest->machine;
+    GError *error = NULL;
+    bool fired = false;
+    Timer timer;
+    machine_start(machine, false);
+    Saved *s = save(guest);
+    vclock_restore(clock_now(VM_CLOCK_VIRTUAL) + 3600 * NS_PER_SEC);
+    timer_init(&timer, machine->loop, VM_CLOCK_VIRTUAL, on_timer, &fired);
+    timer_arm(&timer, clock_now(VM_CLOCK_VIRTUAL) + NS_PER_MS);
+    g_assert_true(load(guest, s, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(clock_now(VM_CLOCK_VIRTUAL), <, NS_PER_SEC);
+    g_assert_cmpint(timer_expires(&timer), ==, clock_now(VM_CLOCK_VIRTUAL) + NS_PER_MS);
+    machine_resume(machine, NULL);
+    while (!fired)
+        loop_step(machine->loop, true);
+    stop(guest);
+    saved_free(s);
     guest_free(guest);
 }
 
@@ -332,6 +372,7 @@ int main(int argc, char **argv)
     g_test_add_func("/snapshot/interp", test_interp);
     g_test_add_func("/snapshot/kvm", test_kvm);
     g_test_add_func("/snapshot/frozen", test_frozen);
+    g_test_add_func("/snapshot/timers", test_timers);
     g_test_add_func("/snapshot/other", test_other);
     g_test_add_func("/snapshot/cut", test_cut);
     g_test_add_func("/snapshot/damaged", test_damaged);

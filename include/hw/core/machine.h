@@ -178,9 +178,13 @@ bool machine_request_pending(const Machine *machine);
  * and requests, resets and the end too, wait.  An error says why it cannot be stopped now.  Main
  * lock. */
 bool machine_freeze(Machine *machine, MachineStatus status, GError **error);
-/* It goes on if it ran before, or is what it was.  broken: its state is neither the old one nor a
- * new one, and only a reset makes it run again. */
-void machine_thaw(Machine *machine, bool broken);
+typedef enum {
+    THAW_SAME,     /* it is what it was */
+    THAW_RESTORED, /* what it asked for before is forgotten */
+    THAW_BROKEN,   /* neither: only a reset makes it run again */
+} ThawResult;
+/* It goes on if it ran before, or slept and is another now. */
+void machine_thaw(Machine *machine, ThawResult result);
 
 /* Who handles the power button (PIIX4 PM). */
 void machine_set_powerdown(Machine *machine, void (*fn)(void *opaque), void *opaque);
