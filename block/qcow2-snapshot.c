@@ -257,15 +257,16 @@ int qcow2_vmstate_read(BlkNode *node, uint64_t offset, IoBuf buf, uint64_t bytes
 static int reach_state(Qcow2 *q, uint64_t end)
 {
     Change c;
+    g_autoptr(GError) why = NULL;
     uint64_t entries = qcow2_l1_needed(q, end);
     if (entries <= q->l1_entries)
         return 0;
     if (entries > MAX_L1_BYTES / 8)
         return -EFBIG;
-    if (!change_begin(&c, q, NULL))
-        return -EIO;
+    if (!change_begin(&c, q, &why))
+        return errno_of(why);
     change_l1_size(&c, MIN(entries + entries / 8 + 4, MAX_L1_BYTES / 8), NULL);
-    return change_end(&c, 0, "make room for the VM state", NULL) ? 0 : -EIO;
+    return change_end(&c, 0, "make room for the VM state", &why) ? 0 : errno_of(why);
 }
 
 /* Whole clusters from memory. */

@@ -2,6 +2,8 @@
 /* Making GErrors. */
 #include "util/error.h"
 
+#include <errno.h>
+
 G_DEFINE_QUARK(vmrun - error, vmrun_error)
 
 bool fail(GError **error, const char *format, ...)
@@ -24,6 +26,11 @@ bool fail_errno(GError **error, int errnum, const char *format, ...)
     }
     va_end(args);
     return false;
+}
+
+int errno_of(const GError *error)
+{
+    return error->code ? -error->code : -EIO;
 }
 
 bool fail_prefix(GError **error, const char *format, ...)

@@ -22,8 +22,11 @@ GQuark vmrun_error_quark(void);
  * set-up function may end in `return fail(error, "...")`. */
 bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The same with ": strerror(errnum)" appended; errnum is positive. */
+/* The same with ": strerror(errnum)" appended; errnum is positive, and the error's code. */
 bool fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+/* For I/O that went through set-up code: the negative errno of a failure, -EIO if it has none. */
+int errno_of(const GError *error);
 
 /* Puts "prefix: " before the message that stands in *error, if any.  Returns false. */
 bool fail_prefix(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -182,6 +182,21 @@ void pair_run_host(Pair *pair, unsigned bits, const PairState *state, PairResult
     memcpy(result->data, pair_data(pair), PAIR_DATA_SIZE);
 }
 
+bool pair_host_runs(Pair *pair, unsigned bits)
+{
+    enum { TRAP_BREAKPOINT = 3 };
+    PairState state = {.rip = PAIR_CODE};
+    PairResult result;
+    st16_le(state.xsave, 0x37f);
+    st32_le(state.xsave + 24, 0x1f80);
+    pair_run_host(pair, bits, &state, &result);
+    if (result.vector == TRAP_BREAKPOINT)
+        return true;
+    g_autofree char *text = g_strdup_printf("this host runs no %u-bit code", bits);
+    g_test_skip(text);
+    return false;
+}
+
 /* ---- The guest ---- */
 
 /* There are no threads. */

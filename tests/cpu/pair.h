@@ -52,6 +52,9 @@ uint8_t *pair_const(Pair *pair);
 uint8_t *pair_device(Pair *pair);
 /* Puts code at PAIR_CODE + offset; all else there is INT3. */
 void pair_set_code(Pair *pair, unsigned offset, const void *code, unsigned length);
+/* Whether the host runs such code at all: some hypervisors give their guests no 32-bit segments.
+ * If not, the test that runs now is marked as skipped. */
+bool pair_host_runs(Pair *pair, unsigned bits);
 /* Runs from state by the host; memory is changed. */
 void pair_run_host(Pair *pair, unsigned bits, const PairState *state, PairResult *result);
 /* The same by the interpreter. */
