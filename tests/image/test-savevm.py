@@ -38,7 +38,7 @@ def machine(*arguments, engine="interp"):
 
 def ready(vm):
     """It has come as far as it can without anything to boot."""
-    vm.wait_screen("No bootable device", 60)
+    vm.wait_screen("No bootable device.", 60)
 
 
 def ok(vm, line):
