@@ -56,10 +56,10 @@ extern const CpuBus cpu_guest_bus;
     extern const uint8_t cpu_code_##name[], cpu_code_##name##_end[];                               \
     __asm__(".pushsection .rodata\n.code" #bits "\ncpu_code_" #name ":\n" text "\ncpu_code_" #name \
             "_end:\n.code64\n.popsection\n")
+/* Its bytes, and how many: two arguments. */
+#define CPU_CODE_OF(name) cpu_code_##name, (size_t)(cpu_code_##name##_end - cpu_code_##name)
 /* Loads a program at GUEST_CODE_AT. */
-#define CPU_LOAD(guest, name)                                                                      \
-    cpu_guest_load((guest), GUEST_CODE_AT, cpu_code_##name,                                        \
-                   (size_t)(cpu_code_##name##_end - cpu_code_##name))
+#define CPU_LOAD(guest, name) cpu_guest_load((guest), GUEST_CODE_AT, CPU_CODE_OF(name))
 
 /* Main lock held from here to cpu_guest_free(). */
 CpuGuest *cpu_guest_new(GuestMode mode);
