@@ -281,13 +281,21 @@ static bool load_cpu(Vcpu *cpu, const VcpuRecord *record, GError **error)
     return true;
 }
 
-/* machine NULL: reads only. */
-static bool read_cpus(Reader *reader, Machine *machine, unsigned count, GError **error)
+static bool check_cpu(const Machine *machine, const VcpuRecord *record, GError **error)
+{
+    return !record->state.smm || machine->smm ||
+           fail(error, "a CPU is in system management mode, which this machine does not have: it "
+                       "needs -machine smm=on");
+}
+
+/* load: into the machine's CPUs; else it is only read. */
+static bool read_cpus(Reader *reader, Machine *machine, unsigned count, bool load, GError **error)
 {
     g_autofree VcpuRecord *record = g_new0(VcpuRecord, 1);
     for (unsigned i = 0; i < count; i++)
         if (!state_load(&vcpu_desc, record, &reader->at, reader->end, error) ||
-            (machine && !load_cpu(machine->cpus[i], record, error)))
+            !check_cpu(machine, record, error) ||
+            (load && !load_cpu(machine->cpus[i], record, error)))
             return false;
     return true;
 }
@@ -298,7 +306,7 @@ bool snapshot_check(Machine *machine, const uint8_t *data, uint64_t length, GArr
     Reader reader;
     MachineRecord record;
     return begin(&reader, machine, data, length, &record, error) &&
-           read_cpus(&reader, NULL, record.cpus, error) && read_ram(&reader, runs, error);
+           read_cpus(&reader, machine, record.cpus, false, error) && read_ram(&reader, runs, error);
 }
 
 static void zero_range(RamBlock *block, uint64_t from, uint64_t to)
@@ -342,9 +350,9 @@ bool snapshot_load(Machine *machine, const uint8_t *data, uint64_t length, GErro
     if (engine->set_clock && record.has_clock)
         engine->set_clock(machine, record.clock_ns);
     Reader cpus = reader;
-    if (!read_cpus(&reader, NULL, record.cpus, error) || !read_ram(&reader, runs, error) ||
+    if (!read_cpus(&reader, machine, record.cpus, false, error) || !read_ram(&reader, runs, error) ||
         !machine_load_devices(machine, reader.at, (size_t)(reader.end - reader.at), error))
         return false;
     machine_set_a20(machine, record.a20);
-    return read_cpus(&cpus, machine, record.cpus, error);
+    return read_cpus(&cpus, machine, record.cpus, true, error);
 }

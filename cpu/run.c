@@ -139,6 +139,7 @@ static void debug_trap(Cpu *cpu)
         return;
     cpu->debug_pending = 0;
     cpu->dr[6] |= pending;
+    cpu->halted = false;
     cpu_fault(cpu, NULL, EXC_DB);
 }
 

@@ -3,6 +3,7 @@
  * System management mode: SMI and RSM with the AMD64 state save map (AMD APM vol. 2, table 10-1),
  * which firmware for QEMU's machines knows.
  */
+#include "block.h"
 #include "protect.h"
 
 #include <inttypes.h>
@@ -185,7 +186,7 @@ const Op *op_rsm(Cpu *cpu, const Op *op)
     SaveMap map;
     if (!cpu->smm)
         cpu_fault(cpu, op, EXC_UD);
-    if (as_read(cpu->smm_mem, cpu->smbase + SMI_ENTRY + MAP_START, map.bytes, sizeof(map.bytes)) !=
+    if (as_read(cpu_memory(cpu), cpu->smbase + SMI_ENTRY + MAP_START, map.bytes, sizeof(map.bytes)) !=
             MEM_OK ||
         !restorable(cpu, &map))
         cpu_shutdown(cpu, op);

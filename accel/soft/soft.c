@@ -102,6 +102,11 @@ static uint64_t read_tsc(Vcpu *vcpu)
 static void write_tsc(Vcpu *vcpu, uint64_t value)
 {
     ((SoftCpu *)vcpu->engine)->tsc_offset = value - ticks(vcpu->machine->engine);
+    if (!vcpu->lapic)
+        return;
+    bool entered = loop_enter(vcpu->machine->loop);
+    lapic_tsc_changed(vcpu->lapic);
+    loop_leave(vcpu->machine->loop, entered);
 }
 
 /* The pins of the first processor are wired; IGNNE# is up where nothing is. */

@@ -551,7 +551,7 @@ bool lapic_msr_read(Device *dev, uint32_t index, uint64_t *value)
         *value = s->base;
         return true;
     case MSR_DEADLINE:
-        *value = s->deadline;
+        *value = lapic_timer_deadline(s);
         return !s->no_deadline;
     }
     return index >= MSR_X2 && x2_read(s, index - MSR_X2, value);
@@ -638,6 +638,11 @@ Device *lapic_create(Vcpu *cpu, GError **error)
 void lapic_set_tsc(Device *dev, LapicTscFn *tsc_to_clock)
 {
     ((Lapic *)dev)->tsc_to_clock = tsc_to_clock;
+}
+
+void lapic_tsc_changed(Device *dev)
+{
+    lapic_timer_tsc_changed((Lapic *)dev);
 }
 
 void lapic_set_features(Device *dev, bool x2apic, bool deadline)

@@ -103,7 +103,9 @@ uint32_t lapic_timer_count(const Lapic *s);
 void lapic_timer_set_count(Lapic *s, uint32_t value);
 void lapic_timer_set_divide(Lapic *s, uint32_t value);
 void lapic_timer_set_lvt(Lapic *s, uint32_t value);
+uint64_t lapic_timer_deadline(Lapic *s);
 void lapic_timer_set_deadline(Lapic *s, uint64_t tsc);
+void lapic_timer_tsc_changed(Lapic *s);
 bool lapic_timer_deadline_mode(const Lapic *s);
 
 /* lapic_bus.c */

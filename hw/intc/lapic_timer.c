@@ -62,6 +62,14 @@ static int64_t next_expiry(const Lapic *s)
     return end > now || timer_armed(&s->timer) ? end : -1;
 }
 
+/* A deadline that is reached while the entry is masked is over, and nobody is told later. */
+static void forget_missed_deadline(Lapic *s)
+{
+    if (lapic_timer_deadline_mode(s) && s->deadline && (s->lvt[LVT_TIMER] & LVT_MASKED) &&
+        next_expiry(s) <= clock_now(VM_CLOCK_VIRTUAL))
+        s->deadline = 0;
+}
+
 static void timer_schedule(Lapic *s, int64_t earliest)
 {
     int64_t next = next_expiry(s);
@@ -106,12 +114,25 @@ void lapic_timer_set_divide(Lapic *s, uint32_t value)
 void lapic_timer_set_lvt(Lapic *s, uint32_t value)
 {
     bool was_deadline = lapic_timer_deadline_mode(s);
+    forget_missed_deadline(s);
     s->lvt[LVT_TIMER] = value;
     if (was_deadline != lapic_timer_deadline_mode(s)) {
         s->initial_count = 0;
         s->deadline = 0;
     }
     timer_schedule(s, 0);
+}
+
+uint64_t lapic_timer_deadline(Lapic *s)
+{
+    forget_missed_deadline(s);
+    return s->deadline;
+}
+
+void lapic_timer_tsc_changed(Lapic *s)
+{
+    if (s->deadline)
+        timer_schedule(s, 0);
 }
 
 void lapic_timer_set_deadline(Lapic *s, uint64_t tsc)

@@ -47,6 +47,17 @@ static void test_stack_segment(void)
     prot_free(p);
 }
 
+/* A step over HLT ends the wait, which nothing else would here. */
+static void test_hlt(void)
+{
+    Prot *p = prot_new();
+    start(p);
+    PROT_RUN(p, hlt);
+    expect_step(p, 1);
+    g_assert_cmphex(p->state.rip, ==, AT_HANDLERS + EXC_DB * 16 + 1); /* the handler ran */
+    prot_free(p);
+}
+
 /* Interrupts: behind the first MOV SS none, behind the second one. */
 static void test_shadow(void)
 {
@@ -267,6 +278,7 @@ static void test_smi_latched(void)
 void prot_add_debug_tests(void)
 {
     g_test_add_func("/cpu/prot/debug/stack-segment", test_stack_segment);
+    g_test_add_func("/cpu/prot/debug/hlt", test_hlt);
     g_test_add_func("/cpu/prot/debug/shadow", test_shadow);
     g_test_add_func("/cpu/prot/debug/into", test_into);
     g_test_add_func("/cpu/prot/debug/syscall", test_syscall);

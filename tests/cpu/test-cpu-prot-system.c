@@ -585,6 +585,19 @@ static void test_bad_rsm(void)
     prot_free(p);
 }
 
+/* A processor that has no memory for it, but is told to be in the mode. */
+static void test_rsm_alone(void)
+{
+    Prot *p = prot_new();
+    cpu_set_smm_memory(p->cpu, NULL);
+    prot_mode(p, PROT_REAL, 0);
+    p->state.smm = true;
+    memset(p->ram + AT_SMBASE + 0xfe00, 0xff, 0x200);
+    PROT_RUN(p, rsm);
+    g_assert_cmpint(p->ended, ==, PROT_TRIPLE);
+    prot_free(p);
+}
+
 static void test_init(void)
 {
     Prot *p = prot_new();
@@ -680,6 +693,7 @@ void prot_add_system_tests(void)
     g_test_add_func("/cpu/prot/port-page-fault", test_port_page_fault);
     g_test_add_func("/cpu/prot/smm", test_smm);
     g_test_add_func("/cpu/prot/bad-rsm", test_bad_rsm);
+    g_test_add_func("/cpu/prot/rsm-alone", test_rsm_alone);
     g_test_add_func("/cpu/prot/init", test_init);
     g_test_add_func("/cpu/prot/state", test_state);
 }

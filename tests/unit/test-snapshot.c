@@ -258,6 +258,14 @@ static void test_other(void)
     s->head->data[0] = 'Q';
     refuse(guest, s, "not vmrun's");
     saved_free(s);
+    CpuState *state = g_new(CpuState, 1);
+    g_assert_true(vcpu_get_state(guest->machine->cpus[0], state));
+    state->smm = true;
+    g_assert_true(vcpu_set_state(guest->machine->cpus[0], state));
+    g_free(state);
+    s = save(guest);
+    refuse(guest, s, "needs -machine smm=on");
+    saved_free(s);
     saved_free(two);
     guest_free(guest);
 }
@@ -311,6 +319,7 @@ static void test_odd_processor(void)
         for (unsigned n = 0; n < odd->msr_count; n++)
             if (!g_rand_int_range(random, 0, 8))
                 odd->msrs[n].value = g_rand_int(random);
+        odd->smm = false; /* this is refused */
         g_assert_true(vcpu_set_state(guest->machine->cpus[0], odd));
         Saved *s = save(guest);
         g_assert_true(load(guest, s, &error));

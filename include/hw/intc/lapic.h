@@ -33,6 +33,8 @@ typedef int64_t LapicTscFn(Vcpu *cpu, uint64_t tsc);
 Device *lapic_create(Vcpu *cpu, GError **error);
 /* Without one, the TSC counts nanoseconds of the virtual clock. */
 void lapic_set_tsc(Device *dev, LapicTscFn *tsc_to_clock);
+/* The TSC was set: a deadline comes sooner or later than it seemed.  Main lock held. */
+void lapic_tsc_changed(Device *dev);
 /* What CPUID promises of x2APIC mode and the TSC-deadline timer; both, unless told otherwise.  What
  * it does not is #GP.  Before the CPU runs. */
 void lapic_set_features(Device *dev, bool x2apic, bool deadline);
