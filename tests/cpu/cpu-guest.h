@@ -56,10 +56,11 @@ extern const CpuBus cpu_guest_bus;
     extern const uint8_t cpu_code_##name[], cpu_code_##name##_end[];                               \
     __asm__(".pushsection .rodata\n.code" #bits "\ncpu_code_" #name ":\n" text "\ncpu_code_" #name \
             "_end:\n.code64\n.popsection\n")
-/* Its bytes, and how many: two arguments. */
-#define CPU_CODE_OF(name) cpu_code_##name, (size_t)(cpu_code_##name##_end - cpu_code_##name)
-/* Loads a program at GUEST_CODE_AT. */
-#define CPU_LOAD(guest, name) cpu_guest_load((guest), GUEST_CODE_AT, CPU_CODE_OF(name))
+/* Loads a program at an address, or at GUEST_CODE_AT. */
+#define CPU_LOAD_AT(guest, address, name)                                                          \
+    cpu_guest_load((guest), (address), cpu_code_##name,                                            \
+                   (size_t)(cpu_code_##name##_end - cpu_code_##name))
+#define CPU_LOAD(guest, name) CPU_LOAD_AT(guest, GUEST_CODE_AT, name)
 
 /* Main lock held from here to cpu_guest_free(). */
 CpuGuest *cpu_guest_new(GuestMode mode);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The interpreter's memory: paging and its faults, page borders, devices, dirty logging, code that
- * is written over by the CPU itself, by devices and by other CPUs.
+ * The interpreter's memory: paging and its faults, page borders, devices, dirty logging.
  */
 #include "cpu-guest.h"
 
@@ -15,8 +14,6 @@ enum { VECTOR_GP = 13, VECTOR_PF = 14, VECTOR_AC = 17 };
 #define PTE_NX (1ull << 63)
 /* A page below the first 2 MiB that tests map as they like. */
 enum { PAGE = 0x101000, PAGE_INDEX = PAGE >> 12 };
-
-#define AT(program, label) "(" #label " - cpu_code_" #program " + 0x20000)"
 
 static void expect_fault(const CpuGuest *guest, uint64_t cr2, uint32_t error, uint64_t rip)
 {
@@ -68,6 +65,7 @@ static void check_access(CpuGuest *guest, uint64_t *table, const FaultCase *row,
     else
         g_assert_cmphex(row->user ? cpu_guest_frame(guest, 1) : guest->state.rip - 1, ==, PAGE);
 }
+#define CODE_OF(name) cpu_code_##name, (size_t)(cpu_code_##name##_end - cpu_code_##name)
 
 static void test_permissions(void)
 {
@@ -91,15 +89,15 @@ static void test_permissions(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
         const FaultCase *row = &rows[i];
         g_test_message("%s", row->name);
-        check_access(guest, table, row, CPU_CODE_OF(load), row->read_error, row->read, false);
-        check_access(guest, table, row, CPU_CODE_OF(store), row->write_error, row->write, false);
+        check_access(guest, table, row, CODE_OF(load), row->read_error, row->read, false);
+        check_access(guest, table, row, CODE_OF(store), row->write_error, row->write, false);
         st32_le(guest->ram + PAGE + 8, 5);
-        check_access(guest, table, row, CPU_CODE_OF(change), row->write_error, row->write, false);
+        check_access(guest, table, row, CODE_OF(change), row->write_error, row->write, false);
         g_assert_cmphex(ld32_le(guest->ram + PAGE + 8), ==, row->write_error ? 5 : 7);
         /* A fault leaves the flags. */
         if (row->write_error)
             g_assert_cmphex(cpu_guest_frame(guest, 3) & (CF | ZF), ==, 0 | CF);
-        check_access(guest, table, row, CPU_CODE_OF(fetch), row->fetch_error, row->fetch, true);
+        check_access(guest, table, row, CODE_OF(fetch), row->fetch_error, row->fetch, true);
     }
     cpu_guest_free(guest);
 }
@@ -430,105 +428,6 @@ static void test_dirty_logging(void)
     cpu_guest_free(guest);
 }
 
-/* ---- Code that changes ---- */
-
-/* The very next instruction, in the same block. */
-CPU_CODE(smc_next, 64, "movb $5, " AT(smc_next, 1f) "+1\n 1: mov $1, %al\n hlt");
-/* A loop whose body changes each time round. */
-CPU_CODE(smc_loop, 64,
-         "xor %ebx, %ebx\n mov $100, %ecx\n 1: add $1, %ebx\n incb " AT(
-             smc_loop, 1b) "+2\n"
-                           "dec %ecx\n jnz 1b\n hlt");
-/* Data beside the code that runs: in its page, not in its lines. */
-CPU_CODE(smc_beside, 64, "mov $100000, %ecx\n 1: incl 0x20800\n dec %ecx\n jnz 1b\n hlt");
-/* A string over the instruction that runs it, and what follows. */
-CPU_CODE(smc_string, 64,
-         "lea 1f(%rip), %rsi\n mov $" AT(smc_string,
-                                         0f) ", %edi\n mov $8, %ecx\n"
-                                             "0: rep movsb\n mov $1, %al\n hlt\n nop\n nop\n"
-                                             "1: nop\n nop\n mov $7, %al\n hlt\n nop\n nop\n nop");
-
-static void test_smc(void)
-{
-    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
-    CPU_LOAD(guest, smc_next);
-    cpu_guest_complete(guest);
-    g_assert_cmphex(guest->state.gpr[GPR_RAX] & 0xff, ==, 5);
-
-    cpu_guest_reset(guest, GUEST_LONG);
-    CPU_LOAD(guest, smc_loop);
-    cpu_guest_complete(guest);
-    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 100 * 101 / 2);
-
-    cpu_guest_reset(guest, GUEST_LONG);
-    CPU_LOAD(guest, smc_beside);
-    cpu_guest_complete(guest);
-    g_assert_cmpuint(ld32_le(guest->ram + 0x20800), ==, 100000);
-
-    cpu_guest_reset(guest, GUEST_LONG);
-    CPU_LOAD(guest, smc_string);
-    cpu_guest_complete(guest);
-    g_assert_cmphex(guest->state.gpr[GPR_RAX] & 0xff, ==, 7);
-    cpu_guest_free(guest);
-}
-
-/* A device writes code while the CPU's store to it is under way: seen by the next instruction. */
-CPU_CODE(smc_device, 64,
-         "mov $3, %ecx\n 0: mov %ecx, 0x2000000\n 1: mov $1, %eax\n add %eax, %ebx\n dec %ecx\n"
-         "jnz 0b\n hlt");
-
-static void patch_code(CpuGuest *guest)
-{
-    uint8_t value = (uint8_t)(10 * guest->mmio_writes);
-    uint64_t at = 5 + 7 + 1; /* the immediate of label 1 */
-    cpu_guest_load(guest, GUEST_CODE_AT + at, &value, 1);
-}
-
-static void test_smc_device(void)
-{
-    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
-    guest->on_mmio_write = patch_code;
-    CPU_LOAD(guest, smc_device);
-    cpu_guest_complete(guest);
-    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 10 + 20 + 30);
-    cpu_guest_free(guest);
-}
-
-/* More code than the cache of blocks has room for, twice. */
-static void test_much_code(void)
-{
-    enum { START = 0x400000, LENGTH = 0x400000 };
-    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
-    for (unsigned i = 0; i < LENGTH; i += 2)
-        st16_le(guest->ram + START + i, 0xc0ff); /* inc eax */
-    guest->ram[START + LENGTH] = 0xf4;
-    for (unsigned i = 0; i < 2; i++) {
-        guest->state.rip = START;
-        guest->state.halted = false;
-        cpu_guest_complete(guest);
-    }
-    g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, LENGTH);
-    g_assert_cmphex(guest->state.rip, ==, START + LENGTH + 1);
-    cpu_guest_free(guest);
-}
-
-/* In a rescue code may change without anybody telling. */
-static void test_rescue_code(void)
-{
-    static const uint8_t code[] = {0xb8, 1, 0, 0, 0, 0xeb, 0xf9}; /* mov $1, %eax; jmp . - 5 */
-    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
-    memcpy(guest->ram + GUEST_CODE_AT, code, sizeof(code));
-    for (uint8_t i = 1; i < 4; i++) {
-        guest->ram[GUEST_CODE_AT + 1] = i;
-        cpu_set_state(guest->cpu, &guest->state);
-        g_assert_cmpint(cpu_run(guest->cpu, 2, true), ==, CPU_RUN_BUDGET);
-        cpu_get_state(guest->cpu, &guest->state);
-        g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, i);
-        g_assert_cmphex(guest->state.rip, ==, GUEST_CODE_AT);
-    }
-    cpu_guest_free(guest);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -545,9 +444,5 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-memory/mmio", test_mmio);
     g_test_add_func("/cpu-memory/code-in-device", test_code_in_device);
     g_test_add_func("/cpu-memory/dirty-logging", test_dirty_logging);
-    g_test_add_func("/cpu-memory/smc", test_smc);
-    g_test_add_func("/cpu-memory/smc-device", test_smc_device);
-    g_test_add_func("/cpu-memory/much-code", test_much_code);
-    g_test_add_func("/cpu-memory/rescue-code", test_rescue_code);
     return g_test_run();
 }

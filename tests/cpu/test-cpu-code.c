@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The interpreter's cache of code: what is written over by the CPU itself, by devices and by other
+ * CPUs.
+ */
+#include "cpu-guest.h"
+
+#include "hw/core/ram.h"
+#include "util/bytes.h"
+
+#define AT(program, label) "(" #label " - cpu_code_" #program " + 0x20000)"
+
+/* ---- Code that changes ---- */
+
+/* The very next instruction, in the same block. */
+CPU_CODE(smc_next, 64, "movb $5, " AT(smc_next, 1f) "+1\n 1: mov $1, %al\n hlt");
+/* A loop whose body changes each time round. */
+CPU_CODE(smc_loop, 64,
+         "xor %ebx, %ebx\n mov $100, %ecx\n 1: add $1, %ebx\n incb " AT(
+             smc_loop, 1b) "+2\n"
+                           "dec %ecx\n jnz 1b\n hlt");
+/* Data beside the code that runs: in its page, not in its lines. */
+CPU_CODE(smc_beside, 64, "mov $100000, %ecx\n 1: incl 0x20800\n dec %ecx\n jnz 1b\n hlt");
+/* A string over the instruction that runs it, and what follows. */
+CPU_CODE(smc_string, 64,
+         "lea 1f(%rip), %rsi\n mov $" AT(smc_string,
+                                         0f) ", %edi\n mov $8, %ecx\n"
+                                             "0: rep movsb\n mov $1, %al\n hlt\n nop\n nop\n"
+                                             "1: nop\n nop\n mov $7, %al\n hlt\n nop\n nop\n nop");
+
+static void test_smc(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    CPU_LOAD(guest, smc_next);
+    cpu_guest_complete(guest);
+    g_assert_cmphex(guest->state.gpr[GPR_RAX] & 0xff, ==, 5);
+
+    cpu_guest_reset(guest, GUEST_LONG);
+    CPU_LOAD(guest, smc_loop);
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 100 * 101 / 2);
+
+    cpu_guest_reset(guest, GUEST_LONG);
+    CPU_LOAD(guest, smc_beside);
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(ld32_le(guest->ram + 0x20800), ==, 100000);
+
+    cpu_guest_reset(guest, GUEST_LONG);
+    CPU_LOAD(guest, smc_string);
+    cpu_guest_complete(guest);
+    g_assert_cmphex(guest->state.gpr[GPR_RAX] & 0xff, ==, 7);
+    cpu_guest_free(guest);
+}
+
+/* A device writes code while the CPU's store to it is under way: seen by the next instruction. */
+CPU_CODE(smc_device, 64,
+         "mov $3, %ecx\n 0: mov %ecx, 0x2000000\n 1: mov $1, %eax\n add %eax, %ebx\n dec %ecx\n"
+         "jnz 0b\n hlt");
+
+static void patch_code(CpuGuest *guest)
+{
+    uint8_t value = (uint8_t)(10 * guest->mmio_writes);
+    uint64_t at = 5 + 7 + 1; /* the immediate of label 1 */
+    cpu_guest_load(guest, GUEST_CODE_AT + at, &value, 1);
+}
+
+static void test_smc_device(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    guest->on_mmio_write = patch_code;
+    CPU_LOAD(guest, smc_device);
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 10 + 20 + 30);
+    cpu_guest_free(guest);
+}
+
+/* ---- Two CPUs ---- */
+
+typedef struct Second {
+    CpuGuest *guest;
+    Vcpu vcpu;
+    Cpu *cpu;
+    CpuState state;
+} Second;
+
+static gpointer second_thread(gpointer opaque)
+{
+    Second *second = opaque;
+    while (cpu_run(second->cpu, 1000000, false) != CPU_RUN_HALTED)
+        ;
+    return NULL;
+}
+
+static void second_new(Second *second, CpuGuest *guest, uint64_t rip)
+{
+    g_autoptr(GArray) leaves = g_array_new(FALSE, TRUE, sizeof(CpuidEntry));
+    second->guest = guest;
+    second->vcpu = (Vcpu){.machine = guest->machine, .index = 1, .apic_id = 1, .engine = guest};
+    cpu_supported_cpuid(leaves);
+    second->cpu = cpu_new(&second->vcpu, &guest->machine->mem, NULL, &guest->machine->io,
+                          &cpu_guest_bus, (const CpuidEntry *)(void *)leaves->data, leaves->len);
+    second->state = guest->state;
+    second->state.rip = rip;
+    second->state.gpr[GPR_RSP] = GUEST_STACK - 0x8000;
+    second->state.waiting_sipi = false;
+    cpu_set_state(second->cpu, &second->state);
+}
+
+static void run_both(CpuGuest *guest, Second *second)
+{
+    GThread *thread = g_thread_new("second", second_thread, second);
+    /* They wait for each other: on a busy host that takes what it takes. */
+    g_assert_cmpint(cpu_guest_run(guest, UINT64_MAX), ==, CPU_RUN_HALTED);
+    g_thread_join(thread);
+    cpu_get_state(second->cpu, &second->state);
+    cpu_free(second->cpu);
+}
+
+/* Both add to a counter; they meet in a function that each rewrites for the other. */
+CPU_CODE(counting, 64,
+         "mov $300000, %ecx\n 1: lock incl 0x200000\n lock xaddq %rax, 0x200040\n dec %ecx\n jnz "
+         "1b\n hlt");
+
+static void test_smp_atomics(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    Second second;
+    CPU_LOAD(guest, counting);
+    second_new(&second, guest, GUEST_CODE_AT);
+    run_both(guest, &second);
+    g_assert_cmpuint(ld32_le(guest->ram + GUEST_DATA), ==, 600000);
+    cpu_guest_free(guest);
+}
+
+/*
+ * The writer puts n into the immediate of a function, then n into a word, and waits for the
+ * reader's answer.  The reader sees the word, serialises, calls the function and gives its result.
+ */
+CPU_CODE(writer, 64,
+         "xor %ebx, %ebx\n mov $3000, %ecx\n"
+         "1: inc %ebx\n mov %ebx, 0x30001\n mov %ebx, 0x200000\n"
+         "2: pause\n cmp %ebx, 0x200080\n jne 2b\n"
+         "cmp %ebx, 0x2000c0\n jne 9f\n dec %ecx\n jnz 1b\n mov $1, %esi\n"
+         "9: movl $-1, 0x200000\n hlt");
+CPU_CODE(reader, 64,
+         "xor %edi, %edi\n"
+         "1: pause\n mov 0x200000, %edx\n cmp %edi, %edx\n je 1b\n mov %edx, %edi\n"
+         "cmp $-1, %edi\n je 9f\n xor %eax, %eax\n cpuid\n mov $0x30000, %ebp\n call *%rbp\n"
+         "mov %eax, 0x2000c0\n mov %edi, 0x200080\n jmp 1b\n 9: hlt");
+
+static void test_cross_modifying(void)
+{
+    static const uint8_t function[] = {0xb8, 0, 0, 0, 0, 0xc3};
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    Second second;
+    memcpy(guest->ram + 0x30000, function, sizeof(function));
+    CPU_LOAD(guest, writer);
+    CPU_LOAD_AT(guest, 0x21000, reader);
+    second_new(&second, guest, 0x21000);
+    run_both(guest, &second);
+    g_assert_cmpuint(guest->state.gpr[GPR_RCX], ==, 0);
+    g_assert_cmpuint(guest->state.gpr[GPR_RSI], ==, 1);
+    cpu_guest_free(guest);
+}
+
+/* More code than the cache of blocks has room for, twice. */
+static void test_much_code(void)
+{
+    enum { START = 0x400000, LENGTH = 0x400000 };
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    for (unsigned i = 0; i < LENGTH; i += 2)
+        st16_le(guest->ram + START + i, 0xc0ff); /* inc eax */
+    guest->ram[START + LENGTH] = 0xf4;
+    for (unsigned i = 0; i < 2; i++) {
+        guest->state.rip = START;
+        guest->state.halted = false;
+        cpu_guest_complete(guest);
+    }
+    g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, LENGTH);
+    g_assert_cmphex(guest->state.rip, ==, START + LENGTH + 1);
+    cpu_guest_free(guest);
+}
+
+/* In a rescue code may change without anybody telling. */
+static void test_rescue_code(void)
+{
+    static const uint8_t code[] = {0xb8, 1, 0, 0, 0, 0xeb, 0xf9}; /* mov $1, %eax; jmp . - 5 */
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    memcpy(guest->ram + GUEST_CODE_AT, code, sizeof(code));
+    for (uint8_t i = 1; i < 4; i++) {
+        guest->ram[GUEST_CODE_AT + 1] = i;
+        cpu_set_state(guest->cpu, &guest->state);
+        g_assert_cmpint(cpu_run(guest->cpu, 2, true), ==, CPU_RUN_BUDGET);
+        cpu_get_state(guest->cpu, &guest->state);
+        g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, i);
+        g_assert_cmphex(guest->state.rip, ==, GUEST_CODE_AT);
+    }
+    cpu_guest_free(guest);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/cpu-code/smc", test_smc);
+    g_test_add_func("/cpu-code/smc-device", test_smc_device);
+    g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
+    g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
+    g_test_add_func("/cpu-code/much-code", test_much_code);
+    g_test_add_func("/cpu-code/rescue-code", test_rescue_code);
+    return g_test_run();
+}
