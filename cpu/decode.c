@@ -7,7 +7,7 @@
  * instruction that crosses a page border has a block of its own.
  */
 #include "block.h"
-#include "op_common.h"
+#include "op_branch.h"
 
 enum { INSN_MAX = 15 };
 
@@ -114,6 +114,13 @@ static const ZydisDecoder *decoder_of(const Cpu *cpu)
 static const Op *op_continue(Cpu *cpu, const Op *op)
 {
     BLOCK_CHAIN(cpu, op, op_rip(cpu, op));
+}
+
+/* The same at a page's end.  The page behind may be mapped anew at any time, and it is the table of
+ * jumps that is told so, not chains. */
+static const Op *op_next_page(Cpu *cpu, const Op *op)
+{
+    return jump_to(cpu, op_rip(cpu, op));
 }
 
 /* Behind an instruction after which the mode or pending events are to be looked at. */
@@ -407,7 +414,10 @@ static bool decode_one(Cpu *cpu, Block *block, Op *op, const uint8_t *bytes, Zya
 static void finish(const Cpu *cpu, Block *block, bool leave)
 {
     Op *last = &block->ops[block->count];
-    *last = (Op){.fn = leave ? op_leave : op_continue,
+    bool page_ends = !((block->host[0] + block->length) & 0xfff);
+    *last = (Op){.fn = leave       ? op_leave
+                       : page_ends ? op_next_page
+                                   : op_continue,
                  .data = &block_none,
                  .offset = block->length,
                  .base = SLOT_ZERO,

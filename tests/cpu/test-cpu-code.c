@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The interpreter's cache of code: what is written over by the CPU itself, by devices and by other
- * CPUs.
+ * CPUs, and what is mapped anew.
  */
 #include "cpu-guest.h"
 
@@ -71,6 +71,95 @@ static void test_smc_device(void)
     CPU_LOAD(guest, smc_device);
     cpu_guest_complete(guest);
     g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 10 + 20 + 30);
+    cpu_guest_free(guest);
+}
+
+/* ---- Code that is mapped anew ---- */
+
+enum { VECTOR_PF = 14, PF_P = 1, PF_I = 16 };
+#define PTE_NX (1ull << 63)
+/* Two pages of code that follow each other, and what the second may be: two pages, which return
+ * their number in EAX. */
+enum { FIRST = 0x101000, SECOND = 0x102000, SECOND_INDEX = SECOND >> 12 };
+enum { ONE = 0x108000, TWO = 0x10a000, PRESENT = 7 };
+
+static void put_returns(CpuGuest *guest)
+{
+    static const uint8_t code[] = {0xb8, 1, 0, 0, 0, 0xc3};
+    memcpy(guest->ram + ONE, code, sizeof(code));
+    memcpy(guest->ram + TWO, code, sizeof(code));
+    guest->ram[TWO + 1] = 2;
+}
+
+/* Goes from the first page into the second, twice, and again when the second is another one: its
+ * entry is in EDX. */
+#define CALL_THRICE(entry, tell)                                                                   \
+    "call *%rsi\n call *%rsi\n mov %eax, %ebx\n mov %rdx, " entry "\n" tell                        \
+    "\n xor %eax, %eax\n call *%rsi\n hlt"
+CPU_CODE(anew_invlpg, 64, CALL_THRICE("0x13000 + 0x102 * 8", "invlpg 0x102000"));
+CPU_CODE(anew_cr3, 64, CALL_THRICE("0x13000 + 0x102 * 8", "mov %cr3, %rcx\n mov %rcx, %cr3"));
+/* The 32-bit tables, and all addresses less the base of the segments. */
+CPU_CODE(anew_32, 32,
+         "call *%esi\n call *%esi\n mov %eax, %ebx\n mov %edx, 0x15000 + 0x102 * 4(%edi)\n"
+         "invlpg 0x102000(%edi)\n xor %eax, %eax\n call *%esi\n hlt");
+
+static void run_anew(CpuGuest *guest, uint64_t entry)
+{
+    put_returns(guest);
+    guest->ram[SECOND - 1] = 0x90;
+    guest->state.gpr[GPR_RSI] = SECOND - 1 - guest->state.seg[SEG_CS].base;
+    guest->state.gpr[GPR_RDX] = entry;
+    g_assert_cmpint(cpu_guest_run(guest, 1000), ==, CPU_RUN_HALTED);
+    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 1);
+}
+
+static void test_page_end(void)
+{
+    static const struct {
+        uint64_t entry;
+        int vector;
+        uint64_t error;
+    } rows[] = {{TWO | PRESENT, -1, 0},
+                {0, VECTOR_PF, PF_I},
+                {ONE | PRESENT | PTE_NX, VECTOR_PF, PF_P | PF_I}};
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(rows); i++) {
+        cpu_guest_reset(guest, GUEST_LONG);
+        uint64_t *table = cpu_guest_small_pages(guest);
+        table[SECOND_INDEX] = ONE | PRESENT;
+        if (i % 2)
+            CPU_LOAD(guest, anew_cr3);
+        else
+            CPU_LOAD(guest, anew_invlpg);
+        run_anew(guest, rows[i / 2].entry);
+        g_assert_cmpint(cpu_guest_vector(guest), ==, rows[i / 2].vector);
+        if (rows[i / 2].vector < 0) {
+            g_assert_cmpuint(guest->state.gpr[GPR_RAX], ==, 2);
+            continue;
+        }
+        g_assert_cmphex(guest->state.cr2, ==, SECOND);
+        g_assert_cmphex(cpu_guest_frame(guest, 0), ==, rows[i / 2].error);
+        g_assert_cmphex(cpu_guest_frame(guest, 1), ==, SECOND);
+    }
+    cpu_guest_free(guest);
+}
+
+/* In 32-bit code, in flat segments and others. */
+static void test_page_end_32(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_FLAT32);
+    for (unsigned base = 0; base <= 0x1000; base += 0x1000) {
+        cpu_guest_reset(guest, GUEST_FLAT32);
+        uint32_t *table = cpu_guest_small_pages(guest);
+        table[SECOND_INDEX] = ONE | PRESENT;
+        CPU_LOAD(guest, anew_32);
+        guest->state.seg[SEG_CS].base = guest->state.seg[SEG_DS].base = base;
+        guest->state.gpr[GPR_RDI] = -base;
+        guest->state.rip -= base;
+        run_anew(guest, TWO | PRESENT);
+        g_assert_cmpint(cpu_guest_vector(guest), ==, -1);
+        g_assert_cmpuint(guest->state.gpr[GPR_RAX], ==, 2);
+    }
     cpu_guest_free(guest);
 }
 
@@ -203,6 +292,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cpu-code/smc", test_smc);
     g_test_add_func("/cpu-code/smc-device", test_smc_device);
+    g_test_add_func("/cpu-code/page-end", test_page_end);
+    g_test_add_func("/cpu-code/page-end-32", test_page_end_32);
     g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
     g_test_add_func("/cpu-code/much-code", test_much_code);

@@ -128,6 +128,24 @@ tests:
         check e, "and its second page"
         mov dword [abs PT + 3 * 8], PAGES + 0x3000 + 7
         invlpg [abs CODE + 0x1000]
+        ; A page that the one before simply goes on into is another one now.
+        mov edi, CODE + 0xfff
+        mov byte [rdi], 0x90
+        mov dword [rdi + 1], 0x000001b8         ; MOV EAX, 1; RET
+        mov word [rdi + 5], 0xc300
+        mov dword [abs PAGES + 0x7000], 0x000002b8
+        mov word [abs PAGES + 0x7004], 0xc300
+        call rdi
+        call rdi
+        mov ebx, eax
+        mov dword [abs PT + 3 * 8], PAGES + 0x7000 + 7
+        invlpg [abs CODE + 0x1000]
+        call rdi
+        lea eax, [rax + rbx * 4]
+        cmp eax, 6
+        check e, "the page behind the last instruction of one"
+        mov dword [abs PT + 3 * 8], PAGES + 0x3000 + 7
+        invlpg [abs CODE + 0x1000]
         ; Data beside code.
         mov edi, CODE + 0x400
         mov dword [rdi], 0x4047ff48             ; INC QWORD [RDI + 64]
