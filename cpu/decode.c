@@ -560,7 +560,7 @@ static const Block *find_at(Cpu *cpu, uint64_t pc)
         block = decode_block(cpu, &fetch);
     /* Reading the bytes may have dropped the translation; then the block runs once. */
     if (block->mode == cpu->mode && fetch.page.ram && !(block->flags & BLOCK_BREAK))
-        jumps_add(cpu, pc, block, fetch.page.global);
+        jumps_add(cpu, pc, block, fetch.page.global && !block->host[1]);
     return block;
 }
 

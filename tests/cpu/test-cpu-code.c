@@ -76,7 +76,7 @@ static void test_smc_device(void)
 
 /* ---- Code that is mapped anew ---- */
 
-enum { VECTOR_PF = 14, PF_P = 1, PF_I = 16 };
+enum { VECTOR_PF = 14, PF_P = 1, PF_I = 16, PTE_G = 0x100, CR4_PGE = 1 << 7 };
 #define PTE_NX (1ull << 63)
 /* Two pages of code that follow each other, and what the second may be: two pages, which return
  * their number in EAX. */
@@ -160,6 +160,28 @@ static void test_page_end_32(void)
         g_assert_cmpint(cpu_guest_vector(guest), ==, -1);
         g_assert_cmpuint(guest->state.gpr[GPR_RAX], ==, 2);
     }
+    cpu_guest_free(guest);
+}
+
+/* An instruction across the border of a global page and of one that changes with CR3. */
+static void test_global_crossing(void)
+{
+    static const uint8_t first[] = {0xb8, 1, 0}, second[] = {0, 0, 0xc3};
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    uint64_t *table = cpu_guest_small_pages(guest);
+    table[FIRST >> 12] |= PTE_G;
+    table[SECOND_INDEX] = ONE | PRESENT;
+    guest->state.cr4 |= CR4_PGE;
+    CPU_LOAD(guest, anew_cr3);
+    memcpy(guest->ram + SECOND - sizeof(first), first, sizeof(first));
+    memcpy(guest->ram + ONE, second, sizeof(second));
+    memcpy(guest->ram + TWO, second, sizeof(second));
+    guest->ram[TWO] = 2;
+    guest->state.gpr[GPR_RSI] = SECOND - sizeof(first);
+    guest->state.gpr[GPR_RDX] = TWO | PRESENT;
+    cpu_guest_complete(guest);
+    g_assert_cmphex(guest->state.gpr[GPR_RBX], ==, 1);
+    g_assert_cmphex(guest->state.gpr[GPR_RAX], ==, 0x20001);
     cpu_guest_free(guest);
 }
 
@@ -294,6 +316,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-code/smc-device", test_smc_device);
     g_test_add_func("/cpu-code/page-end", test_page_end);
     g_test_add_func("/cpu-code/page-end-32", test_page_end_32);
+    g_test_add_func("/cpu-code/global-crossing", test_global_crossing);
     g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
     g_test_add_func("/cpu-code/much-code", test_much_code);
