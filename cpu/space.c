@@ -180,6 +180,7 @@ static void note_stale(Space *space, uint64_t linear)
 
 void cpu_tlb_flush_page(Cpu *cpu, uint64_t linear)
 {
+    cpu->link_from = NULL;
     flush_page(cpu->space, linear);
     for (unsigned i = 0; i < SPACES && cpu->spaces[i]; i++)
         if (cpu->spaces[i] != cpu->space)

@@ -185,6 +185,37 @@ static void test_global_crossing(void)
     cpu_guest_free(guest);
 }
 
+/*
+ * SECOND is mapped anew by an INVLPG right in front of it, as the jump in it was about to be linked
+ * to its first instruction.  In ONE there stands JMP *RSI, and at 10h a jump to it; in TWO a return
+ * of 2.  In front of it: DEC ECX; JNZ to RET; INVLPG [RDI].
+ */
+CPU_CODE(link_over, 64,
+         "mov $0x20100, %esi\n mov $0x102000, %edi\n mov $2, %ecx\n mov $0x101ff7, %ebx\n"
+         "call *%rdi\n call *%rbx\n"
+         "movq $0x10a007, 0x13000 + 0x102 * 8\n mov %ebx, %esi\n lea 0x10(%rdi), %ebp\n"
+         "call *%rbp\n mov %eax, %edx\n"
+         "movq $0x108007, 0x13000 + 0x102 * 8\n invlpg (%rdi)\n mov $0x20100, %esi\n"
+         "xor %eax, %eax\n call *%rbp\n hlt");
+
+static void test_link_over_invlpg(void)
+{
+    static const uint8_t one[0x12] = {0xff, 0xe6, [0x10] = 0xeb, 0xee};
+    static const uint8_t before[] = {0xc3, 0x90, 0xff, 0xc9, 0x75, 0xfa, 0x90, 0x0f, 0x01, 0x3f};
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    uint64_t *table = cpu_guest_small_pages(guest);
+    table[SECOND_INDEX] = ONE | PRESENT;
+    put_returns(guest);
+    memcpy(guest->ram + ONE, one, sizeof(one));
+    memcpy(guest->ram + SECOND - sizeof(before), before, sizeof(before));
+    guest->ram[0x20100] = 0xc3;
+    CPU_LOAD(guest, link_over);
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(guest->state.gpr[GPR_RDX], ==, 2);
+    g_assert_cmpuint(guest->state.gpr[GPR_RAX], ==, 0);
+    cpu_guest_free(guest);
+}
+
 /* ---- Two CPUs ---- */
 
 typedef struct Second {
@@ -317,6 +348,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-code/page-end", test_page_end);
     g_test_add_func("/cpu-code/page-end-32", test_page_end_32);
     g_test_add_func("/cpu-code/global-crossing", test_global_crossing);
+    g_test_add_func("/cpu-code/link-over-invlpg", test_link_over_invlpg);
     g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
     g_test_add_func("/cpu-code/much-code", test_much_code);
