@@ -154,8 +154,10 @@ void block_end_behind(Cpu *cpu, const Op *op);
 void code_mark(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
 /* Room for one instruction that is not kept (code in device memory). */
 Block *blocks_scratch(Cpu *cpu);
-/* Serves ATTENTION_MAIL and ATTENTION_LOGGED. */
-void code_read_mail(Cpu *cpu);
+/* Serves ATTENTION_MAIL and ATTENTION_LOGGED.  A block that runs (between is false) must not lose
+ * its memory: if all are to be dropped, the first stays set, so that no other is entered from it.
+ */
+void code_read_mail(Cpu *cpu, bool between);
 /* A logged page is about to be written without marks: false if it cannot be noted. */
 bool code_open_logged(Cpu *cpu, RamBlock *ram, uint64_t offset);
 /* Ends that for all pages, marking what may have been written since their bits were taken.  When
@@ -205,8 +207,8 @@ void exclusive_enter(Cpu *cpu);
 void exclusive_leave(Cpu *cpu);
 void exclusive_park(Cpu *cpu);
 
-/* Between instructions or at the end of one: what other threads want of the caches. */
-void cpu_serve_attention(Cpu *cpu);
+/* What other threads want of the caches: between blocks, or at the end of an instruction. */
+void cpu_serve_attention(Cpu *cpu, bool between);
 
 /* ---- walk.c ---- */
 typedef struct Walk {

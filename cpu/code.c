@@ -352,23 +352,25 @@ static void read_message(Cpu *cpu, const Message *message)
         ram_code_written(message->ram, message->page, UINT64_MAX);
 }
 
-void code_read_mail(Cpu *cpu)
+void code_read_mail(Cpu *cpu, bool between)
 {
     struct CodeMail *mail = cpu->mail;
     Message messages[MAIL_SIZE];
     g_mutex_lock(&mail->lock);
     unsigned count = mail->count;
-    bool code_lost = mail->code_lost, pages_lost = mail->pages_lost;
+    bool flush = mail->code_lost && between, pages_lost = mail->pages_lost;
     memcpy(messages, mail->messages, count * sizeof(*messages));
     mail->count = 0;
-    mail->code_lost = mail->pages_lost = false;
-    __atomic_fetch_and(&cpu->attention, ~ATTENTION_MAIL, __ATOMIC_SEQ_CST);
+    mail->code_lost &= !between;
+    mail->pages_lost = false;
+    if (!mail->code_lost)
+        __atomic_fetch_and(&cpu->attention, ~ATTENTION_MAIL, __ATOMIC_SEQ_CST);
     g_mutex_unlock(&mail->lock);
     Cpu *outer = writing;
     writing = cpu;
     for (unsigned i = 0; i < count; i++)
         read_message(cpu, &messages[i]);
-    if (code_lost)
+    if (flush)
         cpu_blocks_flush(cpu);
     if (pages_lost)
         mmu_close_all(cpu);

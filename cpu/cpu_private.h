@@ -589,7 +589,7 @@ static inline void cpu_end_after_device(Cpu *cpu)
 void cpu_mode_changed(Cpu *cpu);
 /* What a store through a host pointer that is not of cpu_host() or the TLB has to say. */
 void cpu_ram_written(Cpu *cpu, RamBlock *ram, uint64_t offset, unsigned length);
-/* Drops every block. */
+/* Drops every block, and the memory of them: none may go on behind the instruction under way. */
 void cpu_blocks_flush(Cpu *cpu);
 
 /* ---- Flags and registers ---- */

@@ -229,7 +229,7 @@ static void after_device(Cpu *cpu)
 {
     /* The access may have changed the memory map, or made a device write to RAM. */
     if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
-        cpu_serve_attention(cpu);
+        cpu_serve_attention(cpu, false);
     cpu_end_after_device(cpu);
 }
 

@@ -114,7 +114,7 @@ void cpu_set_rflags(Cpu *cpu, uint32_t value, uint32_t mask)
 
 /* ---- Between instructions ---- */
 
-void cpu_serve_attention(Cpu *cpu)
+void cpu_serve_attention(Cpu *cpu, bool between)
 {
     uint32_t wanted = __atomic_load_n(&cpu->attention, __ATOMIC_ACQUIRE);
     if (wanted & ATTENTION_MEMORY) {
@@ -122,7 +122,7 @@ void cpu_serve_attention(Cpu *cpu)
         mmu_memory_changed(cpu);
     }
     if (wanted & (ATTENTION_MAIL | ATTENTION_LOGGED))
-        code_read_mail(cpu);
+        code_read_mail(cpu, between);
 }
 
 void cpu_step_behind(Cpu *cpu, bool branched)
@@ -225,7 +225,7 @@ static void set_halt_mask(Cpu *cpu)
 static bool serve(Cpu *cpu, CpuRun *why)
 {
     if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED)) {
-        cpu_serve_attention(cpu);
+        cpu_serve_attention(cpu, true);
         if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) & ATTENTION_STALL)
             exclusive_park(cpu);
     }

@@ -74,6 +74,47 @@ static void test_smc_device(void)
     cpu_guest_free(guest);
 }
 
+/*
+ * So much code is written while a store to a device is under way that there is no room to tell of
+ * all: LOST pages, called before and behind, each of which adds its number to EDX.  The store's own
+ * block goes on to one that it has been linked to and changes each time.
+ */
+enum { LOST = 300, LOST_AT = 0x400000 };
+#define CALL_PAGES                                                                                 \
+    "mov $0x400000, %esi\n mov $300, %edi\n"                                                       \
+    "0: call *%rsi\n add $0x1000, %esi\n dec %edi\n jnz 0b\n"
+CPU_CODE(lost, 64,
+         CALL_PAGES "mov $4, %ecx\n 1: mov %ecx, 0x2000000\n incl " AT(
+             lost,
+             2f) "+1\n jmp 2f\n"
+                 ".skip 128\n 2: mov $0, %eax\n add %eax, %ebx\n dec %ecx\n jnz 1b\n" CALL_PAGES
+                 "hlt");
+
+static void put_page(CpuGuest *guest, unsigned page, uint8_t number)
+{
+    const uint8_t code[] = {0x83, 0xc2, number, 0xc3}; /* add $number, %edx; ret */
+    cpu_guest_load(guest, LOST_AT + page * 0x1000, code, sizeof(code));
+}
+
+static void write_pages(CpuGuest *guest)
+{
+    for (unsigned i = 0; i < LOST && guest->mmio_writes == 3; i++)
+        put_page(guest, i, 2);
+}
+
+static void test_mail_lost(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    for (unsigned i = 0; i < LOST; i++)
+        put_page(guest, i, 1);
+    guest->on_mmio_write = write_pages;
+    CPU_LOAD(guest, lost);
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 1 + 2 + 3 + 4);
+    g_assert_cmpuint(guest->state.gpr[GPR_RDX], ==, LOST * 1 + LOST * 2);
+    cpu_guest_free(guest);
+}
+
 /* ---- Code that is mapped anew ---- */
 
 enum { VECTOR_PF = 14, PF_P = 1, PF_I = 16, PTE_G = 0x100, CR4_PGE = 1 << 7 };
@@ -345,6 +386,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cpu-code/smc", test_smc);
     g_test_add_func("/cpu-code/smc-device", test_smc_device);
+    g_test_add_func("/cpu-code/mail-lost", test_mail_lost);
     g_test_add_func("/cpu-code/page-end", test_page_end);
     g_test_add_func("/cpu-code/page-end-32", test_page_end_32);
     g_test_add_func("/cpu-code/global-crossing", test_global_crossing);
