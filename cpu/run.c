@@ -118,7 +118,9 @@ void cpu_serve_attention(Cpu *cpu, bool between)
 {
     uint32_t wanted = __atomic_load_n(&cpu->attention, __ATOMIC_ACQUIRE);
     if (wanted & ATTENTION_MEMORY) {
-        __atomic_fetch_and(&cpu->attention, ~ATTENTION_MEMORY, __ATOMIC_SEQ_CST);
+        /* From a block that runs chains lead to what was mapped before: it is left by that bit. */
+        if (between)
+            __atomic_fetch_and(&cpu->attention, ~ATTENTION_MEMORY, __ATOMIC_SEQ_CST);
         mmu_memory_changed(cpu);
     }
     if (wanted & (ATTENTION_MAIL | ATTENTION_LOGGED))

@@ -257,6 +257,36 @@ static void test_link_over_invlpg(void)
     cpu_guest_free(guest);
 }
 
+/* A store to a device maps other RAM where the code is: what is jumped to is in there. */
+CPU_CODE(map_device, 64,
+         "mov $4, %ecx\n 1: mov %ecx, 0x2000000\n jmp 2f\n 2: mov $1, %eax\n add %eax, %ebx\n"
+         "dec %ecx\n jnz 1b\n hlt");
+static Region other_code;
+
+static void map_other(CpuGuest *guest)
+{
+    if (guest->mmio_writes != 3)
+        return;
+    region_add_overlap(&guest->machine->mem_root, FIRST, &other_code, 1);
+    cpu_memory_changed(guest->cpu);
+}
+
+static void test_map_device(void)
+{
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    g_assert_true(region_init_ram(&other_code, "other", 0x1000, NULL));
+    CPU_LOAD_AT(guest, FIRST, map_device);
+    memcpy(region_ram_ptr(&other_code), guest->ram + FIRST, 0x1000);
+    region_ram_ptr(&other_code)[5 + 7 + 2 + 1] = 2;
+    guest->on_mmio_write = map_other;
+    guest->state.rip = FIRST;
+    cpu_guest_complete(guest);
+    g_assert_cmpuint(guest->state.gpr[GPR_RBX], ==, 1 + 1 + 2 + 2);
+    region_remove(&other_code);
+    cpu_guest_free(guest);
+    region_fini(&other_code);
+}
+
 /* ---- Two CPUs ---- */
 
 typedef struct Second {
@@ -391,6 +421,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-code/page-end-32", test_page_end_32);
     g_test_add_func("/cpu-code/global-crossing", test_global_crossing);
     g_test_add_func("/cpu-code/link-over-invlpg", test_link_over_invlpg);
+    g_test_add_func("/cpu-code/map-device", test_map_device);
     g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
     g_test_add_func("/cpu-code/much-code", test_much_code);
