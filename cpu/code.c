@@ -9,6 +9,9 @@
  * meantime, so it reports the whole page as written.  The window in which a CPU can run what has
  * just been written over is thus one block of the writer's; a guest that synchronises as the SDM
  * asks (vol. 3, 8.1.3: a serialising instruction after the flag was seen) is long past it.
+ *
+ * Any other store looks at the marks, and tells of itself, when it has been made: what is decoded
+ * between a look before and the store would be stale for good, with nobody to tell.
  */
 #include "block.h"
 

@@ -338,6 +338,12 @@ struct Cpu {
     bool watching, checks_alignment; /* every access is looked at */
     uint64_t paging_key;             /* the paging bits that the tables were filled under */
     struct RamWindow *windows;       /* mmu.c's own: host addresses of page tables */
+    /* mmu.c's own: a store through a host pointer, to be told of when it has been made; or NULL. */
+    struct {
+        RamBlock *ram;
+        uint64_t offset;
+        unsigned length;
+    } untold;
 
     /* Outside. */
     AddressSpace *mem, *smm_mem, *io;
@@ -412,9 +418,14 @@ uint64_t cpu_linear_checked(Cpu *cpu, const Op *op, unsigned seg, uint64_t addre
  * 1, 2, 4 or 8. */
 uint64_t cpu_load_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
 void cpu_store_slow(Cpu *cpu, const Op *op, uint64_t linear, uint64_t value, unsigned size);
-/* A host pointer for a read-modify-write of size bytes (naturally LOCKable on the host), or NULL if
- * it must be done in parts in an exclusive section (MMIO, page crossing).  Faults as a write. */
+/* A host pointer for a read-modify-write of size bytes, or NULL if it must be a load and a store
+ * (MMIO, page crossing, code).  Faults as a write. */
 void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+/* The same for the host's LOCKed instruction, with code, too: cpu_host_done() is to follow.  After
+ * NULL the parts are done in an exclusive section. */
+void *cpu_host_lock(Cpu *cpu, const Op *op, uint64_t linear, unsigned size);
+/* What cpu_host_done() is for. */
+void cpu_tell_store(Cpu *cpu);
 #ifdef CPU_TAIL_CALLS
 /*
  * The same calls through thunks (mmu_thunks.c) that preserve all general registers but rax: so that
@@ -463,11 +474,29 @@ static inline void *cpu_host_rmw_call(Cpu *cpu, const Op *op, uint64_t linear, u
                      : "memory", "cc", CPU_XMM_CLOBBERS);
     return result;
 }
+static inline void *cpu_host_lock_call(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    void *result;
+    __asm__ volatile("call cpu_host_lock_thunk"
+                     : "=a"(result)
+                     : "D"(cpu), "S"(op), "d"(linear), "c"(size)
+                     : "memory", "cc", CPU_XMM_CLOBBERS);
+    return result;
+}
+static inline void cpu_tell_store_call(Cpu *cpu)
+{
+    __asm__ volatile("call cpu_tell_store_thunk"
+                     :
+                     : "D"(cpu)
+                     : "memory", "cc", "rax", CPU_XMM_CLOBBERS);
+}
 #else
-#define cpu_linear_call   cpu_linear_checked
-#define cpu_load_call     cpu_load_slow
-#define cpu_store_call    cpu_store_slow
-#define cpu_host_rmw_call cpu_host_rmw
+#define cpu_linear_call     cpu_linear_checked
+#define cpu_load_call       cpu_load_slow
+#define cpu_store_call      cpu_store_slow
+#define cpu_host_rmw_call   cpu_host_rmw
+#define cpu_host_lock_call  cpu_host_lock
+#define cpu_tell_store_call cpu_tell_store
 #endif
 static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsigned size,
                                   Access access)
@@ -482,7 +511,8 @@ static inline uint64_t cpu_linear(Cpu *cpu, const Op *op, uint64_t address, unsi
 /* Checks that [linear, linear + size) could be accessed, faults if not; size up to a page. */
 void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* Host pointer to linear if the page is plain RAM for this access and the bytes do not cross it,
- * else NULL; faults if not mapped.  For writes the page must not hold decoded code. */
+ * else NULL; faults if not mapped.  For writes the page must not hold decoded code, and
+ * cpu_host_done() is to follow. */
 void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access);
 /* Any length, any alignment; all or nothing as to faults. */
 void cpu_read_bytes(Cpu *cpu, const Op *op, uint64_t linear, void *buf, unsigned length);
@@ -533,6 +563,13 @@ static inline void *cpu_host(Cpu *cpu, const Op *op, uint64_t linear, unsigned s
     if (G_UNLIKELY(access == ACCESS_EXEC || !tlb_hit(tag, linear, size)))
         return cpu_host_slow(cpu, op, linear, size, access);
     return (void *)(linear + entry->delta);
+}
+
+/* The store has been made: whoever has decoded from its page in the meantime hears of it. */
+static inline void cpu_host_done(Cpu *cpu)
+{
+    if (G_UNLIKELY(cpu->untold.ram))
+        cpu_tell_store_call(cpu);
 }
 
 /* ---- exclusive.c ---- */

@@ -394,6 +394,7 @@ static __attribute__((noinline)) const Op *store_slow(Cpu *cpu, const Op *op)
     /* An SSE exception keeps the store from being made, so it cannot be made at once. */
     if (host && (!(need_of(op) & FP_NEED_MATH) || cpu->fp_live & FP_LIVE_MXCSR)) {
         run(cpu, op, host);
+        cpu_host_done(cpu);
         NEXT(cpu, op);
     }
     memset(buf, UNTOUCHED, sizeof(buf));

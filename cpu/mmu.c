@@ -249,18 +249,25 @@ static void read_part(Cpu *cpu, const TlbInfo *info, uint64_t linear, void *buf,
     after_device(cpu);
 }
 
+/* Lets stores go to a page without a call, unless somebody has to hear of each.  Who marks code in
+ * it from now on tells this CPU first (code.c): so that may be done before a store, too. */
+static bool open_page(Cpu *cpu, unsigned table, const TlbInfo *info, uint64_t linear)
+{
+    if (info->watched || ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS) ||
+        (info->logged && !code_open_logged(cpu, info->ram, info->offset)))
+        return false;
+    cpu->t->tables[table][slot_of(linear)].write = info->page;
+    return true;
+}
+
 /* A store to a page without a write tag has been made. */
 static void written(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, unsigned length)
 {
     uint64_t offset = info->offset + (linear & 0xfff);
     cpu_ram_written(cpu, info->ram, offset, length);
-    bool open = !info->logged;
-    if (info->logged) {
+    if (info->logged)
         ram_mark_bits(info->ram, offset, length);
-        open = code_open_logged(cpu, info->ram, info->offset);
-    }
-    if (open && !info->watched && !ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
-        cpu->t->tables[table][slot_of(linear)].write = info->page;
+    open_page(cpu, table, info, linear);
 }
 
 static void write_part(Cpu *cpu, unsigned table, TlbInfo *info, uint64_t linear, const void *buf,
@@ -371,6 +378,23 @@ void cpu_probe(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access ac
     probe(cpu, op, cpu->table, linear, size, access);
 }
 
+/* A store to a page that cannot be opened is about to be made, by whoever has asked for a pointer.
+ */
+static void note_store(Cpu *cpu, const TlbInfo *info, uint64_t linear, unsigned length)
+{
+    cpu->untold.ram = info->ram;
+    cpu->untold.offset = info->offset + (linear & 0xfff);
+    cpu->untold.length = length;
+}
+
+void cpu_tell_store(Cpu *cpu)
+{
+    RamBlock *ram = cpu->untold.ram;
+    cpu->untold.ram = NULL;
+    cpu_ram_written(cpu, ram, cpu->untold.offset, cpu->untold.length);
+    ram_mark_bits(ram, cpu->untold.offset, cpu->untold.length);
+}
+
 void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Access access)
 {
     probe(cpu, op, cpu->table, linear, size, access);
@@ -384,31 +408,40 @@ void *cpu_host_slow(Cpu *cpu, const Op *op, uint64_t linear, unsigned size, Acce
     if (access == ACCESS_WRITE) {
         if (info->readonly || ram_code_lines(info->ram, info->offset >> RAM_PAGE_BITS))
             return NULL;
-        written(cpu, cpu->table, info, linear, size);
+        if (!open_page(cpu, cpu->table, info, linear))
+            note_store(cpu, info, linear, size);
     }
     return host_of(info, linear);
 }
 
-/*
- * On a page with code or dirty logging the host's atomic instruction has to be done on the RAM
- * itself, too; so what a store tells afterwards is told before.
- */
-void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+/* The page of a read-modify-write, if it is RAM, and all of it. */
+static const TlbInfo *rmw_page(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
 {
-    const TlbEntry *entry = cpu_tlb(cpu, linear);
-    if (tlb_hit(entry->write, linear, size))
-        return (void *)(linear + entry->delta);
     check_access(cpu, op, linear, size, ACCESS_WRITE);
     probe(cpu, op, cpu->table, linear, size, ACCESS_WRITE);
     if (G_UNLIKELY(cpu->watch_count))
         cpu_debugger_looks(cpu, op, linear, size, ACCESS_READ);
     if (crosses(linear, size))
         return NULL;
-    linear = normalise(cpu, op, linear);
-    TlbInfo *info = lookup(cpu, op, cpu->table, linear, ACCESS_WRITE);
-    if (!info->ram || info->readonly)
+    const TlbInfo *info = lookup(cpu, op, cpu->table, normalise(cpu, op, linear), ACCESS_WRITE);
+    return info->ram && !info->readonly ? info : NULL;
+}
+
+void *cpu_host_rmw(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    const TlbInfo *info = rmw_page(cpu, op, linear, size);
+    return info && open_page(cpu, cpu->table, info, linear) ? host_of(info, linear) : NULL;
+}
+
+/* On a page with code or dirty logging the host's atomic instruction has to be done on the RAM
+ * itself, too. */
+void *cpu_host_lock(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
+{
+    const TlbInfo *info = rmw_page(cpu, op, linear, size);
+    if (!info)
         return NULL;
-    written(cpu, cpu->table, info, linear, size);
+    if (!open_page(cpu, cpu->table, info, linear))
+        note_store(cpu, info, linear, size);
     return host_of(info, linear);
 }
 

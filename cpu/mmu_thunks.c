@@ -45,5 +45,7 @@ THUNK(cpu_linear_thunk, cpu_linear_checked);
 THUNK(cpu_load_thunk, cpu_load_slow);
 THUNK(cpu_store_thunk, cpu_store_slow);
 THUNK(cpu_host_rmw_thunk, cpu_host_rmw);
+THUNK(cpu_host_lock_thunk, cpu_host_lock);
+THUNK(cpu_tell_store_thunk, cpu_tell_store);
 
 #endif

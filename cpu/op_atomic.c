@@ -31,6 +31,7 @@
                              : [m] "+m"(*host), "+&a"(flags)                                       \
                              : [b] "q"(b)                                                          \
                              : "cc", "memory");                                                    \
+            cpu_host_done(cpu);                                                                    \
         } else {                                                                                   \
             cpu_exclusive_begin(cpu);                                                              \
             a = LOAD_##S(at);                                                                      \
@@ -68,6 +69,7 @@ SIZES_ALL(LOCK2, lock_xor, "xor")
                              : [m] "+m"(*host), "+&a"(flags)                                       \
                              :                                                                     \
                              : "cc", "memory");                                                    \
+            cpu_host_done(cpu);                                                                    \
         } else {                                                                                   \
             cpu_exclusive_begin(cpu);                                                              \
             a = LOAD_##S(at);                                                                      \
@@ -108,6 +110,7 @@ SIZES_ALL(LOCK1, lock_not, "not")
                              : [m] "+m"(*host), [a] "+q"(a)                                        \
                              :                                                                     \
                              : "memory");                                                          \
+            cpu_host_done(cpu);                                                                    \
             b = a;                                                                                 \
         } else {                                                                                   \
             cpu_exclusive_begin(cpu);                                                              \
@@ -155,6 +158,7 @@ EXCHANGE(64)
                              : [m] "+m"(*host), [b] "+&q"(b), "=&a"(flags)                         \
                              :                                                                     \
                              : "cc", "memory");                                                    \
+            cpu_host_done(cpu);                                                                    \
             cpu->flags = flags;                                                                    \
         } else {                                                                                   \
             cpu_exclusive_begin(cpu);                                                              \
@@ -206,6 +210,7 @@ EXCHANGE_ADD(64)
                              : [m] "+m"(*host), "+a"(old)                                          \
                              : [fresh] "q"(fresh)                                                  \
                              : "cc", "memory");                                                    \
+            cpu_host_done(cpu);                                                                    \
         } else {                                                                                   \
             cpu_exclusive_begin(cpu);                                                              \
             old = LOAD_##S(at);                                                                    \
@@ -239,6 +244,7 @@ HANDLER(cmpxchg8b)
                          : [m] "+m"(*host), "+a"(old)
                          : [fresh] "r"(fresh)
                          : "cc", "memory");
+        cpu_host_done(cpu);
     } else {
         cpu_exclusive_begin(cpu);
         old = LOAD_64(at);
@@ -276,13 +282,15 @@ static void cmpxchg16b_do(Cpu *cpu, const Op *op)
         cpu_fault_code(cpu, op, EXC_GP, 0);
     uint64_t old[2] = {cpu->gpr[GPR_RAX], cpu->gpr[GPR_RDX]};
     Host_64 *host = lock_at(cpu, op, at, 16);
-    if (G_LIKELY(host))
+    if (G_LIKELY(host)) {
         __asm__ volatile("lock cmpxchg16b %[m]"
                          : [m] "+m"(*(unsigned __int128 *)(void *)host), "+a"(old[0]), "+d"(old[1])
                          : "b"(cpu->gpr[GPR_RBX]), "c"(cpu->gpr[GPR_RCX])
                          : "cc", "memory");
-    else
+        cpu_host_done(cpu);
+    } else {
         cmpxchg16b_parts(cpu, op, at, old);
+    }
     bool equal = old[0] == cpu->gpr[GPR_RAX] && old[1] == cpu->gpr[GPR_RDX];
     set_zero_flag(cpu, equal);
     cpu->gpr[GPR_RAX] = old[0];

@@ -73,6 +73,7 @@
                              : [bit] "r"(bit)                                                      \
                              : "cc", "memory");                                                    \
             cpu->flags = flags;                                                                    \
+            cpu_host_done(cpu);                                                                    \
             NEXT(cpu, op);                                                                         \
         }                                                                                          \
         cpu_exclusive_begin(cpu);                                                                  \

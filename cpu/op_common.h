@@ -124,11 +124,13 @@ ALWAYS_INLINE void *rmw_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned siz
         return (void *)(linear + entry->delta);
     return cpu_host_rmw_call(cpu, op, linear, size);
 }
-/* The same for the host's LOCKed instruction, which is to stay inside a cache line. */
+/* As cpu_host_lock(), and inside a cache line; after NULL as above. */
 ALWAYS_INLINE void *lock_at(Cpu *cpu, const Op *op, uint64_t linear, unsigned size)
 {
     enum { LINE = 64 };
-    void *host = rmw_at(cpu, op, linear, size);
+    const TlbEntry *entry = cpu_tlb(cpu, linear);
+    void *host = tlb_hit(entry->write, linear, size) ? (void *)(linear + entry->delta)
+                                                     : cpu_host_lock_call(cpu, op, linear, size);
     return G_LIKELY((linear & (LINE - 1)) <= LINE - size) ? host : NULL;
 }
 /* TYPE value = what is at linear; ... RMW_STORE(...). */

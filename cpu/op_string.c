@@ -222,6 +222,7 @@ static uint64_t run_movs(Cpu *cpu, const Op *op, uint64_t count)
             cpu_host(cpu, op, target_at(cpu, op, bytes, ACCESS_WRITE), bytes, ACCESS_WRITE);
         if (from && to) {
             host_move(to, from, run, op->size);
+            cpu_host_done(cpu);
             advance(cpu, op, GPR_RSI, bytes);
             advance(cpu, op, GPR_RDI, bytes);
             return run;
@@ -240,6 +241,7 @@ static uint64_t run_stos(Cpu *cpu, const Op *op, uint64_t count)
             cpu_host(cpu, op, target_at(cpu, op, bytes, ACCESS_WRITE), bytes, ACCESS_WRITE);
         if (to) {
             host_fill(to, cpu->gpr[GPR_RAX], run, op->size);
+            cpu_host_done(cpu);
             advance(cpu, op, GPR_RDI, bytes);
             return run;
         }

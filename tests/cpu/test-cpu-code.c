@@ -304,6 +304,15 @@ static gpointer second_thread(gpointer opaque)
     return NULL;
 }
 
+static void second_start(Second *second, uint64_t rip)
+{
+    second->state = second->guest->state;
+    second->state.rip = rip;
+    second->state.gpr[GPR_RSP] = GUEST_STACK - 0x8000;
+    second->state.waiting_sipi = false;
+    cpu_set_state(second->cpu, &second->state);
+}
+
 static void second_new(Second *second, CpuGuest *guest, uint64_t rip)
 {
     g_autoptr(GArray) leaves = g_array_new(FALSE, TRUE, sizeof(CpuidEntry));
@@ -312,11 +321,7 @@ static void second_new(Second *second, CpuGuest *guest, uint64_t rip)
     cpu_supported_cpuid(leaves);
     second->cpu = cpu_new(&second->vcpu, &guest->machine->mem, NULL, &guest->machine->io,
                           &cpu_guest_bus, (const CpuidEntry *)(void *)leaves->data, leaves->len);
-    second->state = guest->state;
-    second->state.rip = rip;
-    second->state.gpr[GPR_RSP] = GUEST_STACK - 0x8000;
-    second->state.waiting_sipi = false;
-    cpu_set_state(second->cpu, &second->state);
+    second_start(second, rip);
 }
 
 static void run_both(CpuGuest *guest, Second *second)
@@ -326,7 +331,6 @@ static void run_both(CpuGuest *guest, Second *second)
     g_assert_cmpint(cpu_guest_run(guest, UINT64_MAX), ==, CPU_RUN_HALTED);
     g_thread_join(thread);
     cpu_get_state(second->cpu, &second->state);
-    cpu_free(second->cpu);
 }
 
 /* Both add to a counter; they meet in a function that each rewrites for the other. */
@@ -342,6 +346,7 @@ static void test_smp_atomics(void)
     second_new(&second, guest, GUEST_CODE_AT);
     run_both(guest, &second);
     g_assert_cmpuint(ld32_le(guest->ram + GUEST_DATA), ==, 600000);
+    cpu_free(second.cpu);
     cpu_guest_free(guest);
 }
 
@@ -373,6 +378,87 @@ static void test_cross_modifying(void)
     run_both(guest, &second);
     g_assert_cmpuint(guest->state.gpr[GPR_RCX], ==, 0);
     g_assert_cmpuint(guest->state.gpr[GPR_RSI], ==, 1);
+    cpu_free(second.cpu);
+    cpu_guest_free(guest);
+}
+
+/*
+ * The same by instructions that read and write, while the reader runs the function all the time,
+ * out of the page that it is in.  Other CPUs, which stand still, are told of the change behind the
+ * reader: that gives it time to decode before the store is made, were it told too early.
+ */
+#define PATCHER(name, patch)                                                                       \
+    CPU_CODE(patch_##name, 64,                                                                     \
+             "xor %r9d, %r9d\n mov $30, %r10d\n"                                                   \
+             "1: inc %r9d\n" patch "\n mov 0x30001, %r8d\n mov %r9d, 0x200000\n"                   \
+             "2: pause\n cmp %r9d, 0x200080\n jne 2b\n"                                            \
+             "cmp %r8d, 0x2000c0\n jne 9f\n dec %r10d\n jnz 1b\n"                                  \
+             "9: movl $-1, 0x200000\n hlt")
+PATCHER(add, "addl $1, 0x30001");
+PATCHER(adc, "stc\n adcl $0, 0x30001");
+PATCHER(inc, "incl 0x30001");
+PATCHER(rcl, "bt $0, %r9d\n rcll $1, 0x30001");
+PATCHER(btc, "btcl $3, 0x30001");
+PATCHER(shld, "mov %r9d, %eax\n ror $5, %eax\n shldl $5, %eax, 0x30001");
+PATCHER(xchg, "mov %r9d, %eax\n xchg %eax, 0x30001");
+PATCHER(lock_add, "lock addl $1, 0x30001");
+PATCHER(lock_inc, "lock incl 0x30001");
+PATCHER(lock_btc, "lock btcl $3, 0x30001");
+PATCHER(lock_xadd, "mov $1, %eax\n lock xadd %eax, 0x30001");
+PATCHER(lock_cmpxchg, "lea -1(%r9), %eax\n lock cmpxchg %r9d, 0x30001");
+PATCHER(lock_cmpxchg8b, "mov 0x30000, %eax\n mov 0x30004, %edx\n lea 0x100(%rax), %ebx\n"
+                        "mov %edx, %ecx\n lock cmpxchg8b 0x30000");
+PATCHER(lock_cmpxchg16b, "mov 0x30000, %rax\n mov 0x30008, %rdx\n lea 0x100(%rax), %rbx\n"
+                         "mov %rdx, %rcx\n lock cmpxchg16b 0x30000");
+CPU_CODE(runner, 64,
+         "xor %edi, %edi\n mov $0x30000, %ebp\n"
+         "1: call *%rbp\n mov 0x200000, %edx\n cmp %edi, %edx\n je 1b\n mov %edx, %edi\n"
+         "cmp $-1, %edi\n je 9f\n xor %eax, %eax\n cpuid\n call *%rbp\n"
+         "mov %eax, 0x2000c0\n mov %edi, 0x200080\n jmp 1b\n 9: hlt");
+
+typedef struct Patcher {
+    const char *name;
+    const uint8_t *code, *end;
+} Patcher;
+
+/* clang-format off */
+#define ROW(name) {#name, cpu_code_patch_##name, cpu_code_patch_##name##_end}
+static const Patcher patchers[] = {
+    ROW(add), ROW(adc), ROW(inc), ROW(rcl), ROW(btc), ROW(shld), ROW(xchg),
+    ROW(lock_add), ROW(lock_inc), ROW(lock_btc), ROW(lock_xadd), ROW(lock_cmpxchg),
+    ROW(lock_cmpxchg8b), ROW(lock_cmpxchg16b)
+};
+#undef ROW
+/* clang-format on */
+
+static void check_patcher(Second *second, const Patcher *patcher)
+{
+    static const uint8_t function[16] = {0xb8, 0, 0, 0, 0, 0xc3}, zeros[0x100];
+    CpuGuest *guest = second->guest;
+    cpu_guest_reset(guest, GUEST_LONG);
+    cpu_guest_load(guest, 0x30000, function, sizeof(function));
+    cpu_guest_load(guest, GUEST_DATA, zeros, sizeof(zeros));
+    cpu_guest_load(guest, GUEST_CODE_AT, patcher->code, (size_t)(patcher->end - patcher->code));
+    CPU_LOAD_AT(guest, 0x30100, runner);
+    second_start(second, 0x30100);
+    run_both(guest, second);
+    g_test_message("%s: %u rounds were not right", patcher->name, (unsigned)guest->state.gpr[10]);
+    g_assert_cmpuint(guest->state.gpr[10], ==, 0);
+}
+
+static void test_cross_modifying_rmw(void)
+{
+    enum { OTHERS = 30 };
+    CpuGuest *guest = cpu_guest_new(GUEST_LONG);
+    Second second, others[OTHERS];
+    second_new(&second, guest, 0x30100);
+    for (unsigned i = 0; i < OTHERS; i++)
+        second_new(&others[i], guest, 0x30100);
+    for (unsigned i = 0; i < G_N_ELEMENTS(patchers); i++)
+        check_patcher(&second, &patchers[i]);
+    for (unsigned i = 0; i < OTHERS; i++)
+        cpu_free(others[i].cpu);
+    cpu_free(second.cpu);
     cpu_guest_free(guest);
 }
 
@@ -424,6 +510,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu-code/map-device", test_map_device);
     g_test_add_func("/cpu-code/smp-atomics", test_smp_atomics);
     g_test_add_func("/cpu-code/cross-modifying", test_cross_modifying);
+    g_test_add_func("/cpu-code/cross-modifying-rmw", test_cross_modifying_rmw);
     g_test_add_func("/cpu-code/much-code", test_much_code);
     g_test_add_func("/cpu-code/rescue-code", test_rescue_code);
     return g_test_run();
