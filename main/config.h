@@ -31,6 +31,7 @@ typedef struct VmConfig {
     bool net_chosen;          /* -nic or -net */
     GPtrArray *objects;       /* of Options: -object, type and keys checked */
     bool snapshot;
+    const char *first_disk; /* path of the first image that keeps what is written, or NULL */
 
     GPtrArray *chardevs;            /* of Options: -chardev */
     GPtrArray *serials, *parallels; /* of char *: short forms, in order of the ports */

@@ -2,6 +2,8 @@
 /* Gives the drives their places on the board and opens them. */
 #include "run.h"
 
+#include <stdlib.h>
+
 #include "util/error.h"
 
 static bool is_cdrom(const Options *drive)
@@ -261,10 +263,37 @@ static bool open_plan(VmConfig *config, DrivePlan *plan, GError **error)
     return true;
 }
 
+/* Values that are none are told of when the drive is opened. */
+static bool is_on(const Options *drive, const char *key, bool on)
+{
+    return options_get_bool(drive, key, &on, NULL) && on;
+}
+
+/* What may be in other machines at the same time says nothing of this one. */
+static bool belongs_to_machine(const VmConfig *config, const Options *drive)
+{
+    return !is_cdrom(drive) && !is_on(drive, "readonly", false) &&
+           !is_on(drive, "snapshot", config->snapshot);
+}
+
+static void find_first_disk(VmConfig *config, const DrivePlan *plan)
+{
+    for (unsigned i = 0; i < PC_IDE_DRIVES && !config->first_disk; i++) {
+        const Options *drive = plan->ide[i];
+        const char *file = drive ? options_get(drive, "file") : NULL;
+        g_autofree char *path =
+            file && belongs_to_machine(config, drive) ? realpath(file, NULL) : NULL;
+        config->first_disk = config_keep(config, path);
+    }
+}
+
 bool drives_open(VmConfig *config, GError **error)
 {
     DrivePlan plan;
-    bool opened = drives_plan(config, &plan, error) && open_plan(config, &plan, error);
+    bool planned = drives_plan(config, &plan, error);
+    if (planned)
+        find_first_disk(config, &plan);
+    bool opened = planned && open_plan(config, &plan, error);
     drives_plan_clear(&plan);
     return opened;
 }

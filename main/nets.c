@@ -3,7 +3,6 @@
 #include "run.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,12 +88,8 @@ static char *identity(const VmConfig *config)
         return g_compute_checksum_for_data(G_CHECKSUM_SHA256, config->uuid, sizeof(config->uuid));
     if (config->name)
         return g_strdup_printf("name %s", config->name);
-    for (unsigned i = 0; i < config->drives->len && !config->snapshot; i++) {
-        const char *file = options_get(g_ptr_array_index(config->drives, i), "file");
-        g_autofree char *path = file ? realpath(file, NULL) : NULL;
-        if (path)
-            return g_strdup_printf("file %s", path);
-    }
+    if (config->first_disk)
+        return g_strdup_printf("file %s", config->first_disk);
     return g_strdup_printf("process %d at %" PRId64, getpid(), clock_now(VM_CLOCK_WALL));
 }
 

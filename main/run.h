@@ -32,7 +32,7 @@ typedef struct DrivePlan {
  * -nodefaults, and moves -device's that are not drives to config->board.devices. */
 bool drives_plan(VmConfig *config, DrivePlan *plan, GError **error);
 void drives_plan_clear(DrivePlan *plan);
-/* Plans and opens them into config->board. */
+/* Plans and opens them into config->board; finds config->first_disk. */
 bool drives_open(VmConfig *config, GError **error);
 
 /* ---- cli_object.c ---- */

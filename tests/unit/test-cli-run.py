@@ -206,6 +206,34 @@ def test_defaults(tmp):
             expect(part not in said, said)
 
 
+def test_mac(tmp):
+    """A card's address follows from the first disk that is this machine's alone."""
+    a, b, image = (f"{tmp}/{name}" for name in ("a", "b", "cd.iso"))
+    for path in (a, b, image):
+        with open(path, "wb") as file:
+            file.truncate(1 << 20)
+
+    def mac(*args):
+        result = run("-monitor", "stdio", *args, text="info network\nquit\n")
+        expect(result.returncode == 0, result)
+        return re.search(r"macaddr=(52:54:00:[0-9a-f:]{8})", result.stdout)[1]
+
+    first = mac("-hda", a)
+    expect(mac("-hda", a) == first, "another address with the same disk")
+    expect(mac("-hda", b) != first, "the same address with another disk")
+    expect(mac("-hda", a, "-cdrom", image) == first, "another address with a CD")
+    expect(mac("-cdrom", image, "-hda", b) != mac("-cdrom", image, "-hda", a), "the CD gives the address")
+    expect(mac("-fda", image, "-hdb", a) == first, "the floppy disk gives the address")
+    expect(mac("-hdb", b, "-hda", a) == first, "the first in line, not the first disk gives the address")
+    expect(mac("-drive", f"file={b},format=raw,readonly=on,media=cdrom", "-drive",
+               f"file={a},format=raw,if=none,id=x", "-device", "ide-hd,drive=x") == first,
+           "another address with -device")
+    shared = f"file={b},format=raw,snapshot="
+    expect(mac("-drive", shared + "on", "-hdb", a) == first, "a disk of snapshot=on gives the address")
+    expect(mac("-snapshot", "-hda", a) != mac("-snapshot", "-hda", a), "a disk of -snapshot gives the address")
+    expect(mac("-snapshot", "-drive", shared + "off") == mac("-hda", b), "snapshot=off counts for nothing")
+
+
 def test_boot_order(tmp):
     """What firmware reads from CMOS 0x3d: `once` until the first reset, then the order."""
     def order(text):
