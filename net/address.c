@@ -12,7 +12,7 @@
 #include "util/error.h"
 
 static bool resolve(const char *host, const char *port, bool passive, int family, int type,
-                    NetAddress *out, GError **error)
+                    NetAddresses *out, GError **error)
 {
     struct addrinfo hints = {.ai_family = family,
                              .ai_socktype = type,
@@ -20,13 +20,17 @@ static bool resolve(const char *host, const char *port, bool passive, int family
     struct addrinfo *list;
     uint64_t number;
 
+    out->count = 0;
     if (!parse_uint(port, &number) || number > 65535)
         return fail(error, "port '%s' must be a number up to 65535", port);
     int code = getaddrinfo(*host ? host : NULL, port, &hints, &list);
     if (code)
         return fail(error, "host '%s': %s", host, gai_strerror(code));
-    memcpy(&out->any, list->ai_addr, list->ai_addrlen);
-    out->length = list->ai_addrlen;
+    for (const struct addrinfo *i = list; i && out->count < G_N_ELEMENTS(out->at); i = i->ai_next) {
+        NetAddress *address = &out->at[out->count++];
+        *address = (NetAddress){.length = i->ai_addrlen};
+        memcpy(&address->any, i->ai_addr, i->ai_addrlen);
+    }
     freeaddrinfo(list);
     return true;
 }
@@ -35,16 +39,20 @@ bool net_address_text(const char *text, bool passive, int type, NetAddress *out,
 {
     const char *colon = strrchr(text, ':');
     g_autofree char *host = colon ? g_strndup(text, (size_t)(colon - text)) : NULL;
+    NetAddresses all;
 
     if (!colon)
         return fail(error, "must be as HOST:PORT");
     size_t length = strlen(host);
-    if (length >= 2 && host[0] == '[' && host[length - 1] == ']') {
+    bool bracket = length >= 2 && host[0] == '[' && host[length - 1] == ']';
+    if (bracket) {
         memmove(host, host + 1, length - 2);
         host[length - 2] = 0;
     }
-    return resolve(host, colon + 1, passive, passive && !*host ? AF_INET : AF_UNSPEC, type, out,
-                   error);
+    if (!resolve(host, colon + 1, passive, bracket ? AF_INET6 : AF_INET, type, &all, error))
+        return false;
+    *out = all.at[0];
+    return true;
 }
 
 bool net_address_unix(const char *path, bool abstract, NetAddress *out, GError **error)
@@ -67,7 +75,7 @@ static const char *get(const Options *opts, const char *prefix, const char *key,
 }
 
 bool net_address_options(const Options *opts, const char *prefix, bool passive, int type,
-                         NetAddress *out, GError **error)
+                         NetAddresses *out, GError **error)
 {
     g_autoptr(GString) name = g_string_new(NULL);
     const char *kind = get(opts, prefix, "type", name), *port;
@@ -82,7 +90,8 @@ bool net_address_options(const Options *opts, const char *prefix, bool passive, 
             return fail(error, "%s: %s.path= is missing", options_where(opts), prefix);
         g_string_printf(name, "%s.abstract", prefix);
         done = options_get_bool(opts, name->str, &abstract, error) &&
-               net_address_unix(path, abstract, out, error);
+               net_address_unix(path, abstract, &out->at[0], error);
+        out->count = 1;
     } else if (!strcmp(kind, "inet")) {
         const char *host = get(opts, prefix, "host", name);
         if (!(port = get(opts, prefix, "port", name)))

@@ -19,13 +19,19 @@ typedef struct NetAddress {
     socklen_t length;
 } NetAddress;
 
-/* "HOST:PORT", "[IPV6]:PORT"; passive: to listen on, where HOST may be left out.  type: SOCK_STREAM
- * or SOCK_DGRAM. */
+/* What a name stands for, the best first. */
+typedef struct NetAddresses {
+    unsigned count; /* at least 1 */
+    NetAddress at[8];
+} NetAddresses;
+
+/* "HOST:PORT" of IPv4, or "[IPV6]:PORT"; passive: to listen on, where HOST may be left out.  type:
+ * SOCK_STREAM or SOCK_DGRAM. */
 bool net_address_text(const char *text, bool passive, int type, NetAddress *out, GError **error);
 bool net_address_unix(const char *path, bool abstract, NetAddress *out, GError **error);
 /* PREFIX.type=inet with .host, .port, .ipv4, .ipv6; or =unix with .path, .abstract. */
 bool net_address_options(const Options *opts, const char *prefix, bool passive, int type,
-                         NetAddress *out, GError **error);
+                         NetAddresses *out, GError **error);
 /* The key's value as the number of a socket that this process was started with.  type: SOCK_STREAM,
  * which must be connected, or SOCK_DGRAM, or in *type 0 for either, which becomes what it is. */
 bool net_take_fd(const Options *opts, const char *key, int *type, int *fd, GError **error);

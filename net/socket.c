@@ -38,9 +38,10 @@ static NetEnd *stream_open(const char *id, const Options *opts, GError **error)
     if (config.server && config.reconnect_ns)
         return net_fail_value(opts, seconds ? "reconnect" : "reconnect-ms",
                               "a server waits for its peer anyway", error);
-    bool done = is_fd(opts, "addr.type") ? take_fd(opts, "addr.str", SOCK_STREAM, &config.fd, error)
-                                         : net_address_options(opts, "addr", config.server,
-                                                               SOCK_STREAM, &config.address, error);
+    bool done = is_fd(opts, "addr.type")
+                    ? take_fd(opts, "addr.str", SOCK_STREAM, &config.fd, error)
+                    : net_address_options(opts, "addr", config.server, SOCK_STREAM,
+                                          &config.addresses, error);
     NetEnd *end = done ? net_stream_open(id, &config, error) : NULL;
     if (done && !end)
         fail_prefix(error, "%s: stream", options_where(opts));
@@ -75,25 +76,52 @@ static NetEnd *open_dgram(const char *id, const Options *opts, const NetDgramCon
     return end;
 }
 
+/* The first address of the family, AF_UNSPEC: of any; or NULL. */
+static const NetAddress *of_family(const NetAddresses *all, sa_family_t family)
+{
+    for (unsigned i = 0; i < all->count; i++)
+        if (family == AF_UNSPEC || all->at[i].any.ss_family == family)
+            return &all->at[i];
+    return NULL;
+}
+
+/* Addresses of one kind for both, of IPv4 if that can be, so that machines which name each other
+ * choose the same; or else their first. */
+static void choose_pair(NetDgramConfig *config, const NetAddresses *locals,
+                        const NetAddresses *remotes)
+{
+    static const sa_family_t families[] = {AF_INET, AF_INET6, AF_UNSPEC};
+    const NetAddress *local = NULL, *remote = NULL;
+
+    for (unsigned i = 0; !local || !remote; i++) {
+        remote = of_family(remotes, families[i]);
+        local = config->has_local ? of_family(locals, families[i]) : remote;
+    }
+    config->remote = *remote;
+    if (config->has_local)
+        config->local = *local;
+}
+
 static NetEnd *dgram_open(const char *id, const Options *opts, GError **error)
 {
     NetDgramConfig config = {.fd = -1};
-    bool group = false;
+    NetAddresses locals, remotes;
 
     if (is_fd(opts, "local.type"))
         return take_fd(opts, "local.str", SOCK_DGRAM, &config.fd, error)
                    ? open_dgram(id, opts, &config, error)
                    : NULL;
-    if (!net_address_options(opts, "remote", false, SOCK_DGRAM, &config.remote, error))
+    if (!net_address_options(opts, "remote", false, SOCK_DGRAM, &remotes, error))
         return NULL;
     config.has_remote = true;
-    group = config.remote.any.ss_family == AF_INET &&
-            IN_MULTICAST(ntohl(config.remote.v4.sin_addr.s_addr));
+    const NetAddress *first = &remotes.at[0];
+    bool group = first->any.ss_family == AF_INET && IN_MULTICAST(ntohl(first->v4.sin_addr.s_addr));
     if (options_has(opts, "local.type") || !group) {
-        if (!net_address_options(opts, "local", true, SOCK_DGRAM, &config.local, error))
+        if (!net_address_options(opts, "local", true, SOCK_DGRAM, &locals, error))
             return NULL;
         config.has_local = true;
     }
+    choose_pair(&config, &locals, &remotes);
     return open_dgram(id, opts, &config, error);
 }
 
@@ -124,10 +152,11 @@ static NetEnd *open_stream_socket(const char *id, const Options *opts, const cha
             return open_dgram(id, opts, &dgram, error);
         }
     } else if (!net_address_text(options_get(opts, key), config.server, SOCK_STREAM,
-                                 &config.address, error)) {
+                                 &config.addresses.at[0], error)) {
         fail_prefix(error, "%s: %s=%s", options_where(opts), key, options_get(opts, key));
         return NULL;
     }
+    config.addresses.count = 1;
     NetEnd *end = net_stream_open(id, &config, error);
     if (!end)
         fail_prefix(error, "%s: %s", options_where(opts), key);

@@ -25,7 +25,9 @@ enum { LENGTH_BYTES = 4, BUFFER = 4 * NET_FRAME_MAX };
 typedef struct Stream {
     NetEnd end;
     NetStreamConfig config;
-    int listen_fd, fd; /* -1: none */
+    int listen_fd, fd;  /* -1: none */
+    NetAddress address; /* that it listens at, or is or was last connecting to */
+    unsigned tried;     /* of the addresses, by this attempt to connect */
     bool connecting;
     LoopFd *listen_watch, *watch;
     unsigned events;
@@ -68,7 +70,7 @@ static void listen_again(Stream *s)
         s->listen_watch = loop_fd_add(loop_main(), s->listen_fd, LOOP_IN, accept_event, s);
 }
 
-static void disconnect(Stream *s)
+static void hang_up(Stream *s)
 {
     loop_fd_remove(s->watch);
     s->watch = NULL;
@@ -78,10 +80,20 @@ static void disconnect(Stream *s)
     s->connecting = s->dropping = s->waiting = false;
     s->in_start = s->in_end = 0;
     g_byte_array_set_size(s->out, 0);
-    net_writable(&s->end);
-    listen_again(s);
+}
+
+static void retry_later(Stream *s)
+{
     if (s->config.reconnect_ns)
         timer_arm(&s->retry, clock_now(VM_CLOCK_HOST) + s->config.reconnect_ns);
+}
+
+static void disconnect(Stream *s)
+{
+    hang_up(s);
+    net_writable(&s->end);
+    listen_again(s);
+    retry_later(s);
 }
 
 static void connected(Stream *s)
@@ -107,35 +119,51 @@ static void accept_event(void *opaque, int fd, unsigned revents)
     connected(s);
 }
 
-static bool start_connect(Stream *s, GError **error)
+/* 0: it is connected, or will be or not; or else the errno. */
+static int connect_to(Stream *s, const NetAddress *to)
 {
-    const NetAddress *to = &s->config.address;
     int fd = socket(to->any.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
+    s->address = *to;
     if (fd < 0)
-        return fail_errno(error, errno, "socket");
+        return errno;
     s->fd = fd;
     if (!connect(fd, (const struct sockaddr *)&to->any, to->length)) {
         connected(s);
-        return true;
+        return 0;
     }
     int result = errno;
     if (result == EINPROGRESS) {
         s->connecting = true;
         watch(s);
-        return true;
+        return 0;
     }
-    g_autoptr(GString) text = g_string_new(NULL);
-    net_address_describe(to, text);
-    disconnect(s);
-    return s->config.reconnect_ns || fail_errno(error, result, "%s", text->str);
+    hang_up(s);
+    return result;
+}
+
+/* Goes on with the addresses that are left; result is the last one's.  When there are none, it ends
+ * this attempt and returns the result of the last. */
+static int try_rest(Stream *s, int result)
+{
+    while (s->tried < s->config.addresses.count)
+        if (!(result = connect_to(s, &s->config.addresses.at[s->tried++])))
+            return 0;
+    retry_later(s);
+    return result;
+}
+
+static int start_connect(Stream *s)
+{
+    s->tried = 0;
+    return try_rest(s, 0);
 }
 
 static void retry(void *opaque)
 {
     Stream *s = opaque;
     if (s->fd < 0)
-        start_connect(s, NULL);
+        start_connect(s);
 }
 
 static void finish_connect(Stream *s)
@@ -148,9 +176,13 @@ static void finish_connect(Stream *s)
         connected(s);
         return;
     }
-    if (!s->config.reconnect_ns)
-        report_warn("network '%s': %s", s->end.id, g_strerror(result));
-    disconnect(s);
+    hang_up(s);
+    result = try_rest(s, result);
+    if (!result || s->config.reconnect_ns)
+        return;
+    g_autoptr(GString) to = g_string_new(NULL);
+    net_address_describe(&s->address, to);
+    report_warn("network '%s': %s: %s", s->end.id, to->str, g_strerror(result));
 }
 
 /* ---- From the NIC ---- */
@@ -299,8 +331,7 @@ static void stream_describe(NetEnd *end, GString *out)
         g_string_append(out, "connected to ");
     else
         g_string_append(out, s->listen_fd >= 0 ? "listening on " : "not connected to ");
-    net_address_describe(up && s->peer.any.ss_family != AF_UNIX ? &s->peer : &s->config.address,
-                         out);
+    net_address_describe(up && s->peer.any.ss_family != AF_UNIX ? &s->peer : &s->address, out);
 }
 
 static void stream_close(NetEnd *end)
@@ -315,8 +346,8 @@ static void stream_close(NetEnd *end)
         close(s->fd);
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
-        if (s->config.address.any.ss_family == AF_UNIX && *s->config.address.local.sun_path)
-            unlink(s->config.address.local.sun_path);
+        if (s->address.any.ss_family == AF_UNIX && *s->address.local.sun_path)
+            unlink(s->address.local.sun_path);
     }
     g_byte_array_free(s->out, TRUE);
     g_free(s->in);
@@ -341,30 +372,52 @@ static const NetEndOps socket_ops = {
     .close = stream_close,
 };
 
-static bool start_listen(Stream *s, GError **error)
+static bool fail_address(const Stream *s, int result, GError **error)
 {
-    NetAddress *at = &s->config.address;
-    int on = 1, fd = socket(at->any.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     g_autoptr(GString) text = g_string_new(NULL);
+    net_address_describe(&s->address, text);
+    return fail_errno(error, result, "%s", text->str);
+}
 
-    net_address_describe(at, text);
+static bool listen_at(Stream *s, const NetAddress *at, GError **error)
+{
+    int on = 1, fd = socket(at->any.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    s->address = *at;
     if (fd < 0)
-        return fail_errno(error, errno, "socket");
+        return fail_address(s, errno, error);
     if (!net_address_free(at, SOCK_STREAM, error)) {
         close(fd);
         return false;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&at->any, at->length) || listen(fd, 1)) {
+    if (bind(fd, (const struct sockaddr *)&at->any, at->length) || listen(fd, 1)) {
         int result = errno;
         close(fd);
-        return fail_errno(error, result, "%s", text->str);
+        return fail_address(s, result, error);
     }
-    at->length = sizeof(at->any);
-    getsockname(fd, (struct sockaddr *)&at->any, &at->length); /* port 0: a free one */
+    s->address.length = sizeof(s->address.any);
+    getsockname(fd, (struct sockaddr *)&s->address.any, &s->address.length); /* of port 0 */
     s->listen_fd = fd;
     listen_again(s);
     return true;
+}
+
+/* At the first of the addresses that can be had. */
+static bool start_listen(Stream *s, GError **error)
+{
+    const NetAddresses *all = &s->config.addresses;
+
+    for (unsigned i = 0; i + 1 < all->count; i++)
+        if (listen_at(s, &all->at[i], NULL))
+            return true;
+    return listen_at(s, &all->at[all->count - 1], error);
+}
+
+static bool open_client(Stream *s, GError **error)
+{
+    int result = start_connect(s);
+    return !result || s->config.reconnect_ns || fail_address(s, result, error);
 }
 
 NetEnd *net_stream_open(const char *id, const NetStreamConfig *config, GError **error)
@@ -385,7 +438,7 @@ NetEnd *net_stream_open(const char *id, const NetStreamConfig *config, GError **
         fcntl(config->fd, F_SETFL, fcntl(config->fd, F_GETFL) | O_NONBLOCK);
         s->fd = config->fd;
         connected(s);
-    } else if (!(config->server ? start_listen(s, error) : start_connect(s, error))) {
+    } else if (!(config->server ? start_listen(s, error) : open_client(s, error))) {
         net_close(&s->end);
         return NULL;
     }

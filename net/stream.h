@@ -9,9 +9,9 @@
 typedef struct NetStreamConfig {
     int fd; /* a connected socket, or -1 */
     bool server;
-    bool legacy;          /* "socket" */
-    int64_t reconnect_ns; /* a client's pause between attempts; 0: none after the first */
-    NetAddress address;
+    bool legacy;            /* "socket" */
+    int64_t reconnect_ns;   /* a client's pause between attempts; 0: none after the first */
+    NetAddresses addresses; /* tried in turn */
 } NetStreamConfig;
 
 NetEnd *net_stream_open(const char *id, const NetStreamConfig *config, GError **error);

@@ -3,9 +3,11 @@
 #include "../lib/packets.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -42,6 +44,14 @@ static void unplug(Wire *a, Wire *b)
     wire_close(a);
     wire_close(b);
     net_close_all();
+}
+
+/* The text with the number in the mark's place. */
+static char *put_number(const char *text, const char *mark, unsigned number)
+{
+    g_autofree char *digits = g_strdup_printf("%u", number);
+    g_auto(GStrv) parts = g_strsplit(text, mark, 0);
+    return g_strjoinv(digits, parts);
 }
 
 static bool any(void *opaque)
@@ -132,9 +142,10 @@ static void test_stream_unix(void)
 static unsigned listening_port(void)
 {
     g_autofree char *text = described();
-    const char *at = strstr(text, "127.0.0.1:");
+    const char *at = strstr(text, "listening on ");
     g_assert_nonnull(at);
-    return (unsigned)strtoul(at + strlen("127.0.0.1:"), NULL, 10);
+    const char *comma = strchr(at, ',');
+    return (unsigned)strtoul(g_strrstr_len(at, comma - at, ":") + 1, NULL, 10);
 }
 
 static void test_stream_inet(void)
@@ -146,6 +157,90 @@ static void test_stream_inet(void)
     wire_wait(says_connected, NULL);
     exchange(&a, &b, 20000);
     unplug(&a, &b);
+}
+
+typedef int GetAddrInfo(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+/* A host whose own name has both kinds of addresses, that of IPv6 first. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                struct addrinfo **out)
+{
+    GetAddrInfo *real = (GetAddrInfo *)dlsym(RTLD_NEXT, "getaddrinfo");
+    if (g_strcmp0(host, "localhost"))
+        return real(host, port, hints, out);
+    struct addrinfo v4 = *hints, v6 = *hints;
+    v4.ai_family = AF_INET;
+    v6.ai_family = AF_INET6;
+    *out = NULL;
+    int code = hints->ai_family == AF_INET ? 0 : real("::1", port, &v6, out);
+    if (code || hints->ai_family == AF_INET6)
+        return code;
+    return real("127.0.0.1", port, &v4, *out ? &(*out)->ai_next : out);
+}
+
+/* Both find each other by the host's name, whichever address it is. */
+static void test_names(void)
+{
+    static const struct {
+        const char *server, *client;
+    } rows[] = {
+        {"socket,listen=:0", "socket,connect=localhost:%u"},
+        {"socket,listen=localhost:0", "socket,connect=localhost:%u"},
+        {"socket,listen=localhost:0", "stream,addr.type=inet,addr.host=localhost,addr.port=%u"},
+        {"stream,server=on,addr.type=inet,addr.host=127.0.0.1",
+         "stream,addr.type=inet,addr.host=localhost,addr.port=%u"},
+        {"stream,server=on,addr.type=inet,addr.host=localhost",
+         "stream,addr.type=inet,addr.host=localhost,addr.port=%u"},
+        {"stream,server=on,addr.type=inet,addr.host=localhost,addr.ipv6=off",
+         "socket,connect=localhost:%u"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Wire a, b;
+        plug(&a, "a", rows[i].server);
+        g_autofree char *client = put_number(rows[i].client, "%u", listening_port());
+        plug(&b, "b", client);
+        wire_wait(says_connected, NULL);
+        exchange_sizes(&a, &b, 2000);
+        unplug(&a, &b);
+    }
+}
+
+/* The address that was tried last is told, and by `info network`, too. */
+static void test_nobody_listens(void)
+{
+    Wire b;
+    g_autofree char *path = g_build_filename(dir, "stderr", NULL), *said = NULL;
+    int other = socket(AF_INET, SOCK_STREAM, 0), kept = dup(2);
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(addr);
+
+    g_assert_cmpint(bind(other, (struct sockaddr *)&addr, length), ==, 0); /* nobody else's port */
+    getsockname(other, (struct sockaddr *)&addr, &length);
+    g_autofree char *where = g_strdup_printf("127.0.0.1:%u", ntohs(addr.sin_port));
+    g_autofree char *line = g_strdup_printf("network 'b': %s: Connection refused", where);
+    g_autofree char *to = g_strdup_printf(
+        "stream,id=b,addr.type=inet,addr.host=localhost,addr.port=%u", ntohs(addr.sin_port));
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    dup2(fd, 2);
+    g_autoptr(Options) opts = options_parse("-netdev", to, "type", NULL, NULL);
+    g_autoptr(GError) error = NULL;
+    NetEnd *end = net_open(opts, &error);
+    for (unsigned i = 0; end && i < 1000 && !lseek(fd, 0, SEEK_END); i++)
+        loop_step(loop_main(), true);
+    dup2(kept, 2);
+    close(fd);
+    close(kept);
+    g_assert_no_error(error);
+    g_assert_true(g_file_get_contents(path, &said, NULL, NULL));
+    g_assert_nonnull(strstr(said, line));
+    wire_open(&b, "b", mac, 0);
+    g_assert_true(net_connect(&b.end, end, NULL));
+    g_autofree char *text = described();
+    g_assert_nonnull(strstr(text, "not connected to 127.0.0.1:"));
+    wire_close(&b);
+    net_close_all();
+    close(other);
+    g_unlink(path);
 }
 
 static bool got_b(void *opaque)
@@ -281,6 +376,33 @@ static void test_dgram_inet(void)
     plug(&b, "b", newer);
     exchange(&a, &b, 40000);
     unplug(&a, &b);
+}
+
+/* Names of both kinds: what one may be, the other is. */
+static void test_dgram_names(void)
+{
+    static const char *const rows[][2] = {
+        {"socket,udp=localhost:%2,localaddr=:%1", "socket,udp=localhost:%1,localaddr=localhost:%2"},
+        {"dgram,local.type=inet,local.host=127.0.0.1,local.port=%1,remote.type=inet,"
+         "remote.host=localhost,remote.port=%2",
+         "dgram,local.type=inet,local.port=%2,remote.type=inet,remote.host=localhost,"
+         "remote.port=%1"},
+        {"dgram,local.type=inet,local.host=localhost,local.port=%1,remote.type=inet,"
+         "remote.host=localhost,remote.port=%2",
+         "dgram,local.type=inet,local.host=localhost,local.port=%2,remote.type=inet,"
+         "remote.host=127.0.0.1,remote.port=%1"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Wire wires[2];
+        uint16_t port[2] = {free_udp_port(), free_udp_port()};
+        for (unsigned n = 0; n < 2; n++) {
+            g_autofree char *half = put_number(rows[i][n], "%1", port[0]);
+            g_autofree char *options = put_number(half, "%2", port[1]);
+            plug(&wires[n], n ? "b" : "a", options);
+        }
+        exchange_sizes(&wires[0], &wires[1], 2000);
+        unplug(&wires[0], &wires[1]);
+    }
 }
 
 /* Everybody but the sender hears it. */
@@ -507,11 +629,14 @@ int main(int argc, char **argv)
     vclock_start();
     g_test_add_func("/net-socket/stream-unix", test_stream_unix);
     g_test_add_func("/net-socket/stream-inet", test_stream_inet);
+    g_test_add_func("/net-socket/names", test_names);
+    g_test_add_func("/net-socket/nobody-listens", test_nobody_listens);
     g_test_add_func("/net-socket/reconnect", test_reconnect);
     g_test_add_func("/net-socket/hostile-stream", test_hostile_stream);
     g_test_add_func("/net-socket/deaf-peer", test_deaf_peer);
     g_test_add_func("/net-socket/dgram-unix", test_dgram_unix);
     g_test_add_func("/net-socket/dgram-inet", test_dgram_inet);
+    g_test_add_func("/net-socket/dgram-names", test_dgram_names);
     g_test_add_func("/net-socket/multicast", test_multicast);
     g_test_add_func("/net-socket/hub", test_hub);
     g_test_add_func("/net-socket/hub-user", test_hub_user);
