@@ -15,6 +15,7 @@
 
 typedef struct Stream {
     Chardev *chr;
+    bool owned; /* opened for this: none of -chardev's */
     const NetStreamHandlers *handlers;
     void *opaque;
 } Stream;
@@ -41,18 +42,30 @@ static void stream_event(void *opaque, ChrEvent event)
 
 static const ChrHandlers stream_handlers = {stream_can_receive, stream_receive, stream_event};
 
+static void stream_close(void *opaque)
+{
+    Stream *stream = opaque;
+    chr_detach(stream->chr, stream);
+    if (stream->owned)
+        chr_close(stream->chr);
+    g_free(stream);
+}
+
 static void *stream_open(const char *spec, const char *id, const NetStreamHandlers *handlers,
                          void *opaque, GError **error)
 {
     Chardev *chr = chr_open("guestfwd", spec, id, error);
-    Stream *stream = g_new(Stream, 1);
 
-    *stream = (Stream){chr, handlers, opaque};
-    if (chr && chr_attach(chr, &stream_handlers, stream, error))
+    if (!chr) {
+        if (error && !*error)
+            fail(error, "'%s' leads nowhere", spec);
+        return NULL;
+    }
+    Stream *stream = g_new(Stream, 1);
+    *stream = (Stream){chr, !g_str_has_prefix(spec, "chardev:"), handlers, opaque};
+    if (chr_attach(chr, &stream_handlers, stream, error))
         return stream;
-    if (!chr && error && !*error)
-        fail(error, "'%s' leads nowhere", spec);
-    g_free(stream);
+    stream_close(stream);
     return NULL;
 }
 
@@ -66,13 +79,6 @@ static void stream_accept_input(void *opaque)
 {
     Stream *stream = opaque;
     chr_accept_input(stream->chr, stream);
-}
-
-static void stream_close(void *opaque)
-{
-    Stream *stream = opaque;
-    chr_detach(stream->chr, stream); /* chr_close_all() has the rest */
-    g_free(stream);
 }
 
 static const NetStreamOps stream_ops = {stream_open, stream_write, stream_accept_input,

@@ -246,6 +246,62 @@ static void test_guestfwd(void)
     g_unlink(path);
 }
 
+static bool is_open(const Link *link)
+{
+    char byte;
+    return recv(link->fd, &byte, 1, MSG_DONTWAIT) < 0;
+}
+
+/* netdev_del, and netdev_add of the same again; what failed leaves nothing behind. */
+static void test_guestfwd_again(void)
+{
+    g_autofree char *path = g_build_filename(dir, "socket", NULL);
+    g_autofree char *good = g_strdup_printf("user,id=u,guestfwd=tcp:10.0.2.100:7-unix:%s", path);
+    g_autofree char *bad = g_strdup_printf("user,id=u,guestfwd=tcp:10.0.2.2:7-unix:%s", path);
+    int listener = listen_at(path);
+    VmConfig *config = open_nets("-nic none");
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Options) opts = options_parse("-netdev", i == 1 ? bad : good, "type", NULL, NULL);
+        NetEnd *end = net_open(opts, &error);
+        Link link = {.fd = accept(listener, NULL, NULL)};
+        if (i == 1) {
+            g_assert_nonnull(strstr(error->message, "the address is the host's"));
+        } else {
+            g_assert_no_error(error);
+            g_assert_true(is_open(&link));
+            g_assert_nonnull(chr_find("u.guestfwd.0"));
+            net_close(end);
+        }
+        g_assert_null(chr_find("u.guestfwd.0"));
+        g_assert_false(is_open(&link));
+        close(link.fd);
+    }
+    close_nets(config);
+    close(listener);
+    g_unlink(path);
+}
+
+/* One of -chardev's stays when its network goes. */
+static void test_guestfwd_chardev(void)
+{
+    VmConfig *config = open_nets("-nic none");
+    g_autoptr(Options) chardev = options_parse("-chardev", "ringbuf,id=r", "backend", NULL, NULL);
+
+    g_assert_nonnull(chr_open_options(chardev, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Options) opts = options_parse(
+            "-netdev", "user,id=u,guestfwd=tcp:10.0.2.100:7-chardev:r", "type", NULL, NULL);
+        NetEnd *end = net_open(opts, &error);
+        g_assert_no_error(error);
+        net_close(end);
+        g_assert_nonnull(chr_find("r"));
+    }
+    close_nets(config);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -256,6 +312,8 @@ int main(int argc, char **argv)
     g_test_add_func("/nets/host-identity", test_host_identity);
     g_test_add_func("/nets/legacy", test_legacy);
     g_test_add_func("/nets/guestfwd", test_guestfwd);
+    g_test_add_func("/nets/guestfwd-again", test_guestfwd_again);
+    g_test_add_func("/nets/guestfwd-chardev", test_guestfwd_chardev);
     int result = g_test_run();
     loop_unlock(loop_main());
     g_rmdir(dir);
