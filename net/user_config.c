@@ -58,6 +58,20 @@ static bool take_host(const Options *opts, const char *key, uint32_t net, uint32
     return true;
 }
 
+/* Names the option that gave the guest's first address to the host or the name server as well. */
+static bool fail_guest_address(const SlirpConfig *config, const Options *opts, GError **error)
+{
+    bool host = config->vdhcp_start.s_addr == config->vhost.s_addr;
+    const char *other = host ? "host" : "dns";
+
+    if (options_has(opts, "dhcpstart"))
+        return net_fail_value(opts, "dhcpstart",
+                              host ? "it is the host's address" : "it is the name server's address",
+                              error);
+    return net_fail_value(opts, other, "it is the guest's address; dhcpstart= gives it another",
+                          error);
+}
+
 static bool configure_ipv4(User *user, const Options *opts, GError **error)
 {
     SlirpConfig *config = &user->config;
@@ -77,6 +91,9 @@ static bool configure_ipv4(User *user, const Options *opts, GError **error)
     if (config->vhost.s_addr == config->vnameserver.s_addr)
         return net_fail_value(opts, options_has(opts, "dns") ? "dns" : "host",
                               "name server and host must have addresses of their own", error);
+    if (config->vdhcp_start.s_addr == config->vhost.s_addr ||
+        config->vdhcp_start.s_addr == config->vnameserver.s_addr)
+        return fail_guest_address(config, opts, error);
     user->guest = config->vdhcp_start;
     return true;
 }
