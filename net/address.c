@@ -117,7 +117,8 @@ bool net_address_options(const Options *opts, const char *prefix, bool passive, 
     return done || fail_prefix(error, "%s: %s", options_where(opts), prefix);
 }
 
-bool net_take_fd(const Options *opts, const char *key, int *type, int *fd, GError **error)
+bool net_take_fd(const Options *opts, const char *key, bool listener, int *type, int *fd,
+                 GError **error)
 {
     const char *text = options_get(opts, key);
     struct sockaddr_storage peer;
@@ -136,7 +137,11 @@ bool net_take_fd(const Options *opts, const char *key, int *type, int *fd, GErro
                     *type == SOCK_STREAM  ? "streams"
                     : *type == SOCK_DGRAM ? "datagrams"
                                           : "streams or datagrams");
-    if (got == SOCK_STREAM && getpeername((int)number, (struct sockaddr *)&peer, &peer_length))
+    if (listener && listen((int)number, 1))
+        return fail(error, "%s: %s=%s: must be a socket that can listen", options_where(opts), key,
+                    text);
+    if (!listener && got == SOCK_STREAM &&
+        getpeername((int)number, (struct sockaddr *)&peer, &peer_length))
         return fail(error, "%s: %s=%s: must be a connected socket", options_where(opts), key, text);
     *type = got;
     *fd = (int)number;

@@ -33,8 +33,10 @@ bool net_address_unix(const char *path, bool abstract, NetAddress *out, GError *
 bool net_address_options(const Options *opts, const char *prefix, bool passive, int type,
                          NetAddresses *out, GError **error);
 /* The key's value as the number of a socket that this process was started with.  type: SOCK_STREAM,
- * which must be connected, or SOCK_DGRAM, or in *type 0 for either, which becomes what it is. */
-bool net_take_fd(const Options *opts, const char *key, int *type, int *fd, GError **error);
+ * which must be connected, or if listener bound and listens then, or SOCK_DGRAM, or in *type 0 for
+ * either, which becomes what it is. */
+bool net_take_fd(const Options *opts, const char *key, bool listener, int *type, int *fd,
+                 GError **error);
 /* Before a bind(): takes a socket file away that nobody listens at any more.  An error says that
  * somebody does, or that something else is there. */
 bool net_address_free(const NetAddress *address, int type, GError **error);

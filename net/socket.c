@@ -15,18 +15,26 @@ static bool is_fd(const Options *opts, const char *key)
     return !g_strcmp0(options_get(opts, key), "fd");
 }
 
-/* PREFIX.type=fd,PREFIX.str=NUMBER */
-static bool take_fd(const Options *opts, const char *str, int type, int *fd, GError **error)
+/* PREFIX.type=fd,PREFIX.str=NUMBER and the keys in with go together, and nothing else does. */
+static bool take_fd(const Options *opts, const char *str, const char *const *with, bool listener,
+                    int type, int *fd, GError **error)
 {
+    const char *key, *value;
+
     if (!options_has(opts, str))
         return fail(error, "%s: %s= is missing", options_where(opts), str);
-    return net_take_fd(opts, str, &type, fd, error);
+    for (unsigned i = 0; options_nth(opts, i, &key, &value); i++)
+        if (strcmp(key, str) && !g_strv_contains(with, key))
+            return fail(error, "%s: %s=%s: a socket that is given by %s= has no use for it",
+                        options_where(opts), key, value, str);
+    return net_take_fd(opts, str, listener, &type, fd, error);
 }
 
 /* ---- stream ---- */
 
 static NetEnd *stream_open(const char *id, const Options *opts, GError **error)
 {
+    static const char *const with_fd[] = {"type", "id", "server", "addr.type", NULL};
     NetStreamConfig config = {.fd = -1};
     uint64_t seconds = 0, ms = 0;
 
@@ -38,10 +46,11 @@ static NetEnd *stream_open(const char *id, const Options *opts, GError **error)
     if (config.server && config.reconnect_ns)
         return net_fail_value(opts, seconds ? "reconnect" : "reconnect-ms",
                               "a server waits for its peer anyway", error);
-    bool done = is_fd(opts, "addr.type")
-                    ? take_fd(opts, "addr.str", SOCK_STREAM, &config.fd, error)
-                    : net_address_options(opts, "addr", config.server, SOCK_STREAM,
-                                          &config.addresses, error);
+    bool done =
+        is_fd(opts, "addr.type")
+            ? take_fd(opts, "addr.str", with_fd, config.server, SOCK_STREAM, &config.fd, error)
+            : net_address_options(opts, "addr", config.server, SOCK_STREAM, &config.addresses,
+                                  error);
     NetEnd *end = done ? net_stream_open(id, &config, error) : NULL;
     if (done && !end)
         fail_prefix(error, "%s: stream", options_where(opts));
@@ -104,11 +113,12 @@ static void choose_pair(NetDgramConfig *config, const NetAddresses *locals,
 
 static NetEnd *dgram_open(const char *id, const Options *opts, GError **error)
 {
+    static const char *const with_fd[] = {"type", "id", "local.type", NULL};
     NetDgramConfig config = {.fd = -1};
     NetAddresses locals, remotes;
 
     if (is_fd(opts, "local.type"))
-        return take_fd(opts, "local.str", SOCK_DGRAM, &config.fd, error)
+        return take_fd(opts, "local.str", with_fd, false, SOCK_DGRAM, &config.fd, error)
                    ? open_dgram(id, opts, &config, error)
                    : NULL;
     if (!net_address_options(opts, "remote", false, SOCK_DGRAM, &remotes, error))
@@ -145,7 +155,7 @@ static NetEnd *open_stream_socket(const char *id, const Options *opts, const cha
     int type = 0;
 
     if (!strcmp(key, "fd")) {
-        if (!net_take_fd(opts, "fd", &type, &config.fd, error))
+        if (!net_take_fd(opts, "fd", false, &type, &config.fd, error))
             return NULL;
         if (type == SOCK_DGRAM) {
             NetDgramConfig dgram = {.fd = config.fd, .legacy = true};

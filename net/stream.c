@@ -28,6 +28,7 @@ typedef struct Stream {
     int listen_fd, fd;  /* -1: none */
     NetAddress address; /* that it listens at, or is or was last connecting to */
     unsigned tried;     /* of the addresses, by this attempt to connect */
+    bool owns_path;     /* made the file that it listens at */
     bool connecting;
     LoopFd *listen_watch, *watch;
     unsigned events;
@@ -346,7 +347,7 @@ static void stream_close(NetEnd *end)
         close(s->fd);
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
-        if (s->address.any.ss_family == AF_UNIX && *s->address.local.sun_path)
+        if (s->owns_path)
             unlink(s->address.local.sun_path);
     }
     g_byte_array_free(s->out, TRUE);
@@ -379,6 +380,13 @@ static bool fail_address(const Stream *s, int result, GError **error)
     return fail_errno(error, result, "%s", text->str);
 }
 
+/* Of port 0, or of a socket that is given. */
+static void know_address(Stream *s)
+{
+    s->address.length = sizeof(s->address.any);
+    getsockname(s->listen_fd, (struct sockaddr *)&s->address.any, &s->address.length);
+}
+
 static bool listen_at(Stream *s, const NetAddress *at, GError **error)
 {
     int on = 1, fd = socket(at->any.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -396,9 +404,9 @@ static bool listen_at(Stream *s, const NetAddress *at, GError **error)
         close(fd);
         return fail_address(s, result, error);
     }
-    s->address.length = sizeof(s->address.any);
-    getsockname(fd, (struct sockaddr *)&s->address.any, &s->address.length); /* of port 0 */
     s->listen_fd = fd;
+    s->owns_path = at->any.ss_family == AF_UNIX && *at->local.sun_path;
+    know_address(s);
     listen_again(s);
     return true;
 }
@@ -420,6 +428,22 @@ static bool open_client(Stream *s, GError **error)
     return !result || s->config.reconnect_ns || fail_address(s, result, error);
 }
 
+/* The one that is given; a file that it is bound to is not ours. */
+static void take_socket(Stream *s)
+{
+    int fd = s->config.fd;
+
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    if (s->config.server) {
+        s->listen_fd = fd;
+        know_address(s);
+        listen_again(s);
+    } else {
+        s->fd = fd;
+        connected(s);
+    }
+}
+
 NetEnd *net_stream_open(const char *id, const NetStreamConfig *config, GError **error)
 {
     Stream *s = g_new0(Stream, 1);
@@ -435,9 +459,7 @@ NetEnd *net_stream_open(const char *id, const NetStreamConfig *config, GError **
     timer_init(&s->retry, loop_main(), VM_CLOCK_HOST, retry, s);
     timer_init(&s->patience, loop_main(), VM_CLOCK_HOST, lose_patience, s);
     if (config->fd >= 0) {
-        fcntl(config->fd, F_SETFL, fcntl(config->fd, F_GETFL) | O_NONBLOCK);
-        s->fd = config->fd;
-        connected(s);
+        take_socket(s);
     } else if (!(config->server ? start_listen(s, error) : open_client(s, error))) {
         net_close(&s->end);
         return NULL;

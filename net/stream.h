@@ -7,7 +7,7 @@
 #include "net_private.h"
 
 typedef struct NetStreamConfig {
-    int fd; /* a connected socket, or -1 */
+    int fd; /* a connected socket, a server's one that listens, or -1 */
     bool server;
     bool legacy;            /* "socket" */
     int64_t reconnect_ns;   /* a client's pause between attempts; 0: none after the first */

@@ -9,6 +9,7 @@
 #include <glib/gstdio.h>
 #include <netdb.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -269,6 +270,65 @@ static void test_reconnect(void)
     net_close_all();
 }
 
+/* A client goes on trying when there was no descriptor for an attempt. */
+static void test_no_descriptors(void)
+{
+    enum { LIMIT = 64 };
+    struct rlimit kept, low;
+    int fds[LIMIT];
+    unsigned count = 0;
+    Wire a, b;
+
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &kept), ==, 0);
+    low = (struct rlimit){LIMIT, kept.rlim_max};
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &low), ==, 0);
+    plug(&b, "b", "stream,reconnect-ms=1,addr.type=unix,addr.path=%s/n");
+    while (count < LIMIT && (fds[count] = dup(0)) >= 0)
+        count++;
+    int64_t end = clock_now(VM_CLOCK_HOST) + 20 * NS_PER_MS;
+    while (clock_now(VM_CLOCK_HOST) < end)
+        loop_step(loop_main(), false);
+    while (count)
+        close(fds[--count]);
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &kept), ==, 0);
+    plug(&a, "a", "stream,server=on,addr.type=unix,addr.path=%s/n");
+    Wire *pair[2] = {&a, &b};
+    wire_wait(got_b, pair);
+    unplug(&a, &b);
+}
+
+static bool says_listening(void *opaque)
+{
+    g_autofree char *text = described();
+    return strstr(text, "listening on unix:");
+}
+
+/* A server's socket that was made for it; its file stays. */
+static void test_listener_fd(void)
+{
+    g_autofree char *path = g_build_filename(dir, "l", NULL);
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    g_autofree char *server = g_strdup_printf("stream,server=on,addr.type=fd,addr.str=%d", fd);
+    Wire a, b;
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    plug(&a, "a", server);
+    for (unsigned i = 0; i < 2; i++) {
+        wire_wait(says_listening, NULL);
+        plug(&b, "b", "stream,addr.type=unix,addr.path=%s/l");
+        wire_wait(says_connected, NULL);
+        exchange_sizes(&a, &b, 2000);
+        NetEnd *end = net_find("b");
+        wire_close(&b);
+        net_close(end);
+    }
+    wire_close(&a);
+    net_close_all();
+    g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
 static bool sees_eof(void *opaque)
 {
     char byte;
@@ -523,6 +583,8 @@ static void test_fd_kinds(void)
         {"dgram,local.type=fd,local.str=%d", SOCK_SEQPACKET, "must be a socket of datagrams"},
         {"stream,addr.type=fd,addr.str=%d", SOCK_DGRAM, "must be a socket of streams"},
         {"stream,addr.type=fd,addr.str=%d", SOCK_SEQPACKET, "must be a socket of streams"},
+        {"stream,server=on,addr.type=fd,addr.str=%d", SOCK_STREAM,
+         "must be a socket that can listen"},
         {"socket,fd=%d", SOCK_SEQPACKET, "must be a socket of streams or datagrams"},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -598,6 +660,11 @@ static void test_bad(void)
         {"stream,addr.type=unix,addr.path=/nowhere/s", "unix:/nowhere/s: No such file"},
         {"stream,server=on,addr.type=unix,addr.path=/nowhere/s", "unix:/nowhere/s: No such file"},
         {"stream,server=on,reconnect=1,addr.type=unix,addr.path=x", "a server waits"},
+        {"stream,reconnect=1,addr.type=fd,addr.str=0",
+         "reconnect=1: a socket that is given by addr.str= has no use for it"},
+        {"stream,addr.type=fd,addr.str=0,addr.port=1", "addr.port=1: a socket that is given"},
+        {"dgram,local.type=fd,local.str=0,remote.type=inet", "remote.type=inet: a socket that is"},
+        {"dgram,local.type=fd,local.str=0,local.port=1", "local.port=1: a socket that is given"},
         {"dgram,local.type=inet,local.port=1", "remote.type= is missing"},
         {"dgram,remote.type=unix,remote.path=x", "local.type= is missing"},
         {"dgram,local.type=inet,local.port=0,remote.type=unix,remote.path=x", "different kinds"},
@@ -632,6 +699,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net-socket/names", test_names);
     g_test_add_func("/net-socket/nobody-listens", test_nobody_listens);
     g_test_add_func("/net-socket/reconnect", test_reconnect);
+    g_test_add_func("/net-socket/no-descriptors", test_no_descriptors);
+    g_test_add_func("/net-socket/listener-fd", test_listener_fd);
     g_test_add_func("/net-socket/hostile-stream", test_hostile_stream);
     g_test_add_func("/net-socket/deaf-peer", test_deaf_peer);
     g_test_add_func("/net-socket/dgram-unix", test_dgram_unix);
