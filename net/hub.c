@@ -100,13 +100,16 @@ static void port_writable(NetEnd *end)
         tell_ports(port->hub, port);
 }
 
+/* Who waited for this port waits for nobody now. */
 static void leave_hub(Port *port)
 {
     Hub *hub = port->hub;
 
     g_ptr_array_remove(hub->ports, port);
-    if (hub->ports->len)
+    if (hub->ports->len) {
+        tell_ports(hub, NULL);
         return;
+    }
     g_ptr_array_free(hub->ports, TRUE);
     g_ptr_array_remove(hubs, hub);
     g_free(hub);

@@ -531,6 +531,20 @@ static void test_hub(void)
     unplug(&a, &b);
 }
 
+/* A port goes that a sender waited for. */
+static void test_hub_port_goes(void)
+{
+    Wire a, b;
+    plug(&a, "a", "hubport,hubid=0");
+    plug(&b, "b", "hubport,hubid=0");
+    b.full = true;
+    g_assert_false(net_send_buf(&a.end, "x", 1));
+    net_close(net_find("b"));
+    g_assert_cmpuint(a.writable, ==, 1);
+    g_assert_true(net_send_buf(&a.end, "x", 1));
+    unplug(&a, &b);
+}
+
 static bool is_arp_reply(const Packet *p, const void *opaque)
 {
     return p->type == ETH_ARP && p->protocol == 2;
@@ -708,6 +722,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-socket/dgram-names", test_dgram_names);
     g_test_add_func("/net-socket/multicast", test_multicast);
     g_test_add_func("/net-socket/hub", test_hub);
+    g_test_add_func("/net-socket/hub-port-goes", test_hub_port_goes);
     g_test_add_func("/net-socket/hub-user", test_hub_user);
     g_test_add_func("/net-socket/fd-kinds", test_fd_kinds);
     g_test_add_func("/net-socket/paths", test_paths);
