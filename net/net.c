@@ -262,6 +262,8 @@ void net_set_stopped(NetEnd *end, bool stopped)
     if (stopped)
         return;
     net_writable(end);
+    if (end->peer)
+        end->peer->peer_waits = false; /* what it owes is done here */
     if (end->ops->writable)
         end->ops->writable(end);
 }

@@ -240,19 +240,27 @@ static void loop_frame(Dp8390 *s, unsigned at)
     cause(s, ISR_OVW);
 }
 
+/* False: the peer has no room. */
+static bool put_on_wire(Dp8390 *s, unsigned at)
+{
+    if (!s->tbcr || at < RAM_START || at + s->tbcr > MEM_SIZE)
+        guest_error("ne2k: a frame of %u bytes at 0x%x is not in the card's memory", s->tbcr, at);
+    else if (s->tcr & TCR_LOOPBACK)
+        loop_frame(s, at);
+    else
+        s->tx_waits = !net_send_buf(&s->end, s->mem + at, s->tbcr);
+    return !s->tx_waits;
+}
+
 static void transmit(Dp8390 *s)
 {
-    unsigned at = s->tpsr * PAGE;
-    if (s->tx_waits || s->end.stopped)
+    if (s->tx_busy || s->tx_waits || s->end.stopped)
         return;
-    if (!s->tbcr || at < RAM_START || at + s->tbcr > MEM_SIZE) {
-        guest_error("ne2k: a frame of %u bytes at 0x%x is not in the card's memory", s->tbcr, at);
-    } else if (s->tcr & TCR_LOOPBACK) {
-        loop_frame(s, at);
-    } else if (!net_send_buf(&s->end, s->mem + at, s->tbcr)) {
-        s->tx_waits = true; /* TXP stays */
-        return;
-    }
+    s->tx_busy = true;
+    bool gone = put_on_wire(s, s->tpsr * PAGE);
+    s->tx_busy = false;
+    if (!gone)
+        return; /* TXP stays */
     s->tsr = TSR_PTX;
     s->cr &= (uint8_t)~CR_TXP;
     cause(s, ISR_PTX);
@@ -626,6 +634,7 @@ static const StateField fields[] = {
     STATE_U(Dp8390, rsar, 0),
     STATE_U(Dp8390, rbcr, 0),
     STATE_U(Dp8390, clda, 0),
+    STATE_HOST(Dp8390, tx_busy),
     STATE_HOST(Dp8390, tx_waits), /* the peer's debt outlives a reset */
     STATE_BUFFER(Dp8390, mem, MEM_SIZE),
     STATE_END,

@@ -29,6 +29,7 @@ typedef struct Dp8390 {
     uint8_t ncr, cntr[3];
     uint8_t par[NET_MAC_BYTES], mar[8];
     uint16_t tbcr, rsar, rbcr, clda;
+    bool tx_busy;  /* inside of net_send_buf(), which may call back */
     bool tx_waits; /* the peer is to call writable() */
     uint8_t *mem;  /* of the board: PROM at 0, RAM from 0x4000 on */
 } Dp8390;

@@ -18,6 +18,7 @@ typedef struct FakeNet {
     NetEnd end;
     GQueue frames; /* of GBytes */
     bool full;
+    bool eager; /* tells of room, once, while it takes a frame */
     unsigned refused, writable;
     unsigned take;   /* refuses after so many more; 0: no limit */
     int most_pieces; /* of a frame */
@@ -37,6 +38,10 @@ static inline bool fake_receive(NetEnd *end, const struct iovec *iov, int count,
         g_byte_array_append(all, iov[i].iov_base, (guint)iov[i].iov_len);
     g_assert_cmpuint(all->len, ==, bytes);
     g_queue_push_tail(&net->frames, g_byte_array_free_to_bytes(all));
+    if (net->eager) {
+        net->eager = false;
+        end->peer->ops->writable(end->peer);
+    }
     if (net->take && --net->take == 0)
         net->full = true;
     return true;

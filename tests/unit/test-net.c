@@ -178,6 +178,25 @@ static void test_refusal(void)
     net_close_all();
 }
 
+/* A card that goes on is told of room once, though its peer owed it that before. */
+static void test_goes_on(void)
+{
+    Peer a, b;
+    start(&a, &b);
+    b.full = true;
+    g_assert_false(net_send_buf(&a.end, "1", 1));
+    net_set_stopped(&a.end, true);
+    g_assert_false(net_send_buf(&b.end, "1", 1));
+    b.full = false;
+    net_set_stopped(&a.end, false);
+    g_assert_cmpuint(a.writable, ==, 1);
+    g_assert_cmpuint(b.writable, ==, 1);
+    g_assert_true(net_send_buf(&a.end, "1", 1));
+    net_writable(&b.end);
+    g_assert_cmpuint(a.writable, ==, 1);
+    stop(&a, &b);
+}
+
 static void test_link(void)
 {
     Peer a, b;
@@ -326,6 +345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net/names", test_names);
     g_test_add_func("/net/frames", test_frames);
     g_test_add_func("/net/refusal", test_refusal);
+    g_test_add_func("/net/goes-on", test_goes_on);
     g_test_add_func("/net/link", test_link);
     g_test_add_func("/net/taps", test_taps);
     g_test_add_func("/net/dump", test_dump);
