@@ -14,6 +14,7 @@
 
 #define BUFFER_SLACK 8 /* header and alignment */
 #define FRAME_MAX    4096
+#define WRAP_ROOM    1536 /* that drivers leave free behind the buffer for RCR.WRAP */
 #define POLL         NS_PER_MS
 
 enum { RX_ROK = 0x0001, RX_BAR = 0x2000, RX_PAM = 0x4000, RX_MAR = 0x8000 };
@@ -120,6 +121,10 @@ static bool to_buffer(Rtl8139 *s, RxFrame *frame)
 
     if (room && whole + BUFFER_SLACK >= room)
         return refuse(s);
+    if (!wraps && at + sizeof(header) + whole > size + WRAP_ROOM) {
+        count_missed(s);
+        return true;
+    }
     st16_le(header, frame->status | RX_ROK);
     st16_le(header + 2, (uint16_t)whole);
     bool ok = pci_dma_write(&s->pci, base + at, header, sizeof(header)) == MEM_OK;

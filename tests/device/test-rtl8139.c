@@ -273,6 +273,44 @@ static void test_legacy_rx(void)
     }
 }
 
+/* Frames that are read at once, until the next goes to that place; each has 8 bytes more there. */
+static void fill_to(unsigned at)
+{
+    while (rd16(CBR) < at) {
+        unsigned left = at - rd16(CBR), step = left > 1400 ? 1000 : left;
+        make_frame(frame, step - 8, BROADCAST, 0x0800);
+        g_assert_true(net_send_buf(&net.end, frame, step - 8));
+        wr16(CAPR, rd16(CBR) - 16u);
+    }
+    g_assert_cmpuint(rd16(CBR), ==, at);
+}
+
+/* Behind the buffer, no more is written than drivers leave free there: 1.5 KiB. */
+static void test_wrap_room(void)
+{
+    enum { SIZE = 8192, ROOM = 1536 };
+    static const struct {
+        unsigned at, bytes;
+        bool fits;
+    } rows[] = {{SIZE - 4, 1514, true},          {SIZE - 4, ROOM - 4, true},
+                {SIZE - 4, ROOM - 3, false},     {SIZE - 4, 4096, false},
+                {SIZE - 2000, 1996, true},       {SIZE - 2000, 4096, false},
+                {SIZE - 4104 + ROOM, 4096, true}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        open_legacy(RCR_AB | RCR_WRAP);
+        fill_to(rows[i].at);
+        make_frame(frame, rows[i].bytes, BROADCAST, 0x0800);
+        g_assert_true(net_send_buf(&net.end, frame, rows[i].bytes));
+        g_assert_cmpuint(rd32(MPC), ==, rows[i].fits ? 0 : 1);
+        g_assert_cmphex(readb(m, MEM + CR) & CR_BUFE, ==, rows[i].fits ? 0 : CR_BUFE);
+        if (rows[i].fits)
+            check_buffer(rows[i].at, SIZE, rows[i].bytes, false);
+        for (unsigned past = 0; past < 4096; past++)
+            g_assert_cmphex(readb(m, RX_BUF + SIZE + ROOM + past), ==, 0);
+        close_card();
+    }
+}
+
 static void test_legacy_full(void)
 {
     unsigned count = 0;
@@ -391,6 +429,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rtl8139/legacy-tx", test_legacy_tx);
     g_test_add_func("/rtl8139/legacy-abort", test_legacy_abort);
     g_test_add_func("/rtl8139/legacy-rx", test_legacy_rx);
+    g_test_add_func("/rtl8139/wrap-room", test_wrap_room);
     g_test_add_func("/rtl8139/legacy-full", test_legacy_full);
     g_test_add_func("/rtl8139/filters", test_filters);
     g_test_add_func("/rtl8139/loopback", test_loopback);
