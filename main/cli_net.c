@@ -5,8 +5,6 @@
  */
 #include "config.h"
 
-#include <stdio.h>
-
 #include "hw/registry.h"
 #include "net/user.h"
 #include "util/error.h"
@@ -61,14 +59,11 @@ static bool show_types(VmConfig *config)
 bool cli_check_mac(const Options *options, const char *key, GError **error)
 {
     const char *text = options_get(options, key);
-    unsigned b[NET_MAC_BYTES];
-    int end = 0;
+    uint8_t b[NET_MAC_BYTES];
 
     if (!text)
         return true;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", b, b + 1, b + 2, b + 3, b + 4, b + 5, &end) !=
-            6 ||
-        text[end])
+    if (!parse_mac(text, b))
         return fail(error, "%s: %s=%s: must be as 52:54:00:12:34:56", options_where(options), key,
                     text);
     if (b[0] & 1)

@@ -304,6 +304,21 @@ bool parse_uint(const char *text, uint64_t *out)
     return true;
 }
 
+bool parse_mac(const char *text, uint8_t out[6])
+{
+    for (unsigned i = 0; i < 6; i++) {
+        if (i && *text != ':' && *text != '-')
+            return false;
+        text += i ? 1 : 0;
+        if (!g_ascii_isxdigit(*text))
+            return false;
+        out[i] = (uint8_t)g_ascii_xdigit_value(*text++);
+        if (g_ascii_isxdigit(*text))
+            out[i] = (uint8_t)(out[i] << 4 | g_ascii_xdigit_value(*text++));
+    }
+    return !*text;
+}
+
 /* Binary powers by suffix letter; -1: no such suffix. */
 static int suffix_bits(char c)
 {

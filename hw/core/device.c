@@ -3,7 +3,6 @@
 #include "hw/core/device.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "hw/core/machine.h"
@@ -80,13 +79,10 @@ static bool set_enum(Device *dev, const Prop *prop, const char *text, GError **e
 
 static bool set_mac(Device *dev, const Prop *prop, const char *text, GError **error)
 {
-    unsigned b[6];
-    char rest;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-               &rest) != 6)
+    uint8_t mac[6];
+    if (!parse_mac(text, mac))
         return fail_value(dev, prop, text, "an address such as 52:54:00:12:34:56", error);
-    for (int i = 0; i < 6; i++)
-        ((uint8_t *)prop_at(dev, prop))[i] = (uint8_t)b[i];
+    memcpy(prop_at(dev, prop), mac, sizeof(mac));
     return true;
 }
 

@@ -50,6 +50,8 @@ bool options_get_enum(const Options *options, const char *key, const char *const
 bool parse_bool(const char *text, bool *out);
 /* Decimal, 0x hexadecimal; the whole text must be a number. */
 bool parse_uint(const char *text, uint64_t *out);
+/* An Ethernet address: six bytes in hexadecimal with ':' or '-' between them. */
+bool parse_mac(const char *text, uint8_t out[6]);
 /* A number with an optional fraction and suffix b, k, K, M, G, T, P, E (powers of 1024); without a
  * suffix it counts in units of `unit` bytes. */
 bool parse_size(const char *text, uint64_t unit, uint64_t *out);

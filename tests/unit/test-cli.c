@@ -89,6 +89,7 @@ static const struct {
     {"-nic user,modle=e1000", {"-nic", "'modle'", "did you mean 'model'?"}},
     {"-nic tap,hostfwd=x", {"-nic", "'hostfwd'"}},
     {"-nic user,mac=52:54:00:12:34", {"mac=52:54:00:12:34", "must be as 52:54:00:12:34:56"}},
+    {"-nic user,mac=52:54:00:12:34:-1", {"must be as 52:54:00:12:34:56"}},
     {"-nic user,mac=01:00:5e:00:00:01", {"the first byte must be even"}},
     {"-nic none,model=e1000", {"'none' goes with nothing else"}},
     {"-net nik", {"-net", "'nik'", "did you mean 'nic'?"}},
@@ -566,10 +567,10 @@ static void test_nic(void)
 
 static void test_legacy_net(void)
 {
-    g_autoptr(VmConfig) c = good("-net nic,macaddr=52:54:00:00:00:02,name=card -net user,name=u");
+    g_autoptr(VmConfig) c = good("-net nic,macaddr=52-54-00-00-00-02,name=card -net user,name=u");
     g_assert_cmpuint(c->nics->len, ==, 1);
     g_assert_cmpstr(nic_key(c, 0, "id"), ==, "card");
-    g_assert_cmpstr(nic_key(c, 0, "mac"), ==, "52:54:00:00:00:02");
+    g_assert_cmpstr(nic_key(c, 0, "mac"), ==, "52-54-00-00-00-02");
     g_assert_cmpuint(c->netdevs->len, ==, 3); /* the card's port, the back end, its port */
     g_assert_cmpstr(net_key(c, 0, "type"), ==, "hubport");
     g_assert_cmpstr(nic_key(c, 0, "netdev"), ==, net_key(c, 0, "id"));

@@ -184,6 +184,29 @@ static void test_numbers(void)
     }
 }
 
+static void test_mac(void)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {
+        {"52:54:00:12:34:5f", true},   {"52-54-00-12-34-5F", true},
+        {"52:54:0:12-34:5f", true},    {"52:54:00:12:34", false},
+        {"52:54:00:12:34:", false},    {"52:54:00:12:34:5f:", false},
+        {"52:54:00:12:34:5f0", false}, {"5254.0012.345f", false},
+        {"525400:12:34:5f:0", false},  {"52:54:00:12:34:-1", false},
+        {"52:54::12:34:5f", false},    {":52:54:00:12:34:5f", false},
+        {" 2:54:00:12:34:5f", false},  {"", false},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint8_t mac[6];
+        g_test_message("%s", rows[i].text);
+        g_assert_cmpint(parse_mac(rows[i].text, mac), ==, rows[i].good);
+        if (rows[i].good)
+            g_assert_cmpmem(mac, 6, "\x52\x54\x00\x12\x34\x5f", 6);
+    }
+}
+
 static void test_sizes(void)
 {
     static const struct {
@@ -283,6 +306,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/unknown", test_unknown);
     g_test_add_func("/options/readers", test_readers);
     g_test_add_func("/options/numbers", test_numbers);
+    g_test_add_func("/options/mac", test_mac);
     g_test_add_func("/options/sizes", test_sizes);
     g_test_add_func("/options/format-size", test_format_size);
     g_test_add_func("/options/bool", test_bool);
