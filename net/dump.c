@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "net/net.h"
+#include "net_private.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -25,6 +25,7 @@ enum { PCAP_MAGIC = 0xa1b2c3d4, LINKTYPE_ETHERNET = 1 };
 struct NetDump {
     NetTap tap;
     NetEnd *end; /* NULL: it is closed */
+    char *id;    /* the end's */
     char *path;
     int fd; /* -1: the dump is over */
     uint32_t maxlen;
@@ -32,6 +33,8 @@ struct NetDump {
     unsigned under_way;
     guint last; /* where the newest record begins */
 };
+
+static GPtrArray *dumps; /* of NetDump: all that are open */
 
 static void stop(NetDump *dump)
 {
@@ -45,7 +48,7 @@ static bool write_all(NetDump *dump, const void *data, size_t bytes)
     ssize_t written = write(dump->fd, data, bytes);
     if (written == (ssize_t)bytes)
         return true;
-    report_warn("%s: the dump of '%s' ends here: %s", dump->path, dump->end->id,
+    report_warn("%s: the dump of '%s' ends here: %s", dump->path, dump->id,
                 written < 0 ? g_strerror(errno) : "there is no room");
     stop(dump);
     return false;
@@ -91,6 +94,21 @@ static void dump_end_gone(NetTap *tap)
     ((NetDump *)tap)->end = NULL;
 }
 
+static void watch(NetDump *dump, NetEnd *end)
+{
+    dump->end = end;
+    net_add_tap(end, &dump->tap);
+}
+
+void net_dumps_reconnect(NetEnd *backend)
+{
+    for (unsigned i = 0; dumps && i < dumps->len; i++) {
+        NetDump *dump = g_ptr_array_index(dumps, i);
+        if (!dump->end && !strcmp(dump->id, backend->id))
+            watch(dump, backend);
+    }
+}
+
 NetDump *net_dump_open(NetEnd *end, const char *path, uint32_t maxlen, GError **error)
 {
     PcapHeader header = {PCAP_MAGIC, 2, 4, 0, 0, maxlen, LINKTYPE_ETHERNET};
@@ -108,12 +126,15 @@ NetDump *net_dump_open(NetEnd *end, const char *path, uint32_t maxlen, GError **
     }
     NetDump *dump = g_new0(NetDump, 1);
     dump->tap = (NetTap){dump_frame, dump_done, dump_end_gone};
-    dump->end = end;
+    dump->id = g_strdup(end->id);
     dump->path = g_strdup(path);
     dump->fd = fd;
     dump->maxlen = maxlen;
     dump->buffer = g_byte_array_new();
-    net_add_tap(end, &dump->tap);
+    watch(dump, end);
+    if (!dumps)
+        dumps = g_ptr_array_new();
+    g_ptr_array_add(dumps, dump);
     return dump;
 }
 
@@ -121,9 +142,11 @@ void net_dump_close(NetDump *dump)
 {
     if (dump->end)
         net_remove_tap(dump->end, &dump->tap);
+    g_ptr_array_remove(dumps, dump);
     if (dump->fd >= 0)
         stop(dump);
     g_byte_array_free(dump->buffer, TRUE);
+    g_free(dump->id);
     g_free(dump->path);
     g_free(dump);
 }

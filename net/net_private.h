@@ -21,6 +21,11 @@ extern const NetType net_type_user, net_type_tap, net_type_bridge, net_type_sock
 /* Connects a new back end to whoever had one of that id. */
 void net_reconnect(NetEnd *backend);
 
+/* ---- dump.c ---- */
+
+/* The dumps of one of that id that was closed go on with it. */
+void net_dumps_reconnect(NetEnd *backend);
+
 /* ---- hub.c ---- */
 
 bool net_is_hubport(const NetEnd *end);

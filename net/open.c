@@ -92,7 +92,9 @@ NetEnd *net_open(const Options *opts, GError **error)
     if (!type || !check_keys(type, opts, error))
         return NULL;
     NetEnd *end = type->open(options_get(opts, "id"), opts, error);
-    if (end)
-        net_reconnect(end);
+    if (!end)
+        return NULL;
+    net_reconnect(end);
+    net_dumps_reconnect(end);
     return end;
 }

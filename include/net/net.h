@@ -94,8 +94,9 @@ void net_add_tap(NetEnd *end, NetTap *tap);
 void net_remove_tap(NetEnd *end, NetTap *tap);
 
 /* filter-dump: writes what passes an end to a pcap file (link type Ethernet, times of the host),
- * each frame cut to maxlen bytes, until the end is closed or net_dump_close().  A file that cannot
- * be written on (full, a pipe whose reader is slow) ends the dump with a warning. */
+ * each frame cut to maxlen bytes, until net_dump_close(); when the end is closed it waits for
+ * net_open() of the same id.  A file that cannot be written on (full, a pipe whose reader is slow)
+ * ends the dump with a warning. */
 typedef struct NetDump NetDump;
 NetDump *net_dump_open(NetEnd *end, const char *path, uint32_t maxlen, GError **error);
 void net_dump_close(NetDump *dump);
@@ -111,7 +112,8 @@ const char *const *net_type_keys(const char *type);
 bool net_check(const Options *opts, GError **error);
 /* Opens a back end from -netdev's options: type,id=ID,key=value...: user, tap, bridge, socket,
  * dgram, stream, hubport.  NULL with an error that names the option.  A NIC whose back end of that
- * id was closed is connected to it: netdev_del and netdev_add change the network under a card. */
+ * id was closed is connected to it, and a dump of it goes on: netdev_del and netdev_add change the
+ * network under a card. */
 NetEnd *net_open(const Options *opts, GError **error);
 /* Disconnects and closes a back end. */
 void net_close(NetEnd *end);

@@ -307,6 +307,37 @@ static void test_dump(void)
     g_unlink(path);
 }
 
+/* netdev_del and netdev_add of the same id: it goes on with the new one. */
+static void test_dump_goes_on(void)
+{
+    Peer a = {0};
+    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "vmrun-dump-XXXXXX", NULL);
+    g_autofree char *file = NULL;
+    gsize size;
+    NetDump *dump = NULL;
+    static const char *const ids[] = {"u", "other", "u"};
+
+    close(g_mkstemp(path));
+    g_assert_true(net_end_init(&a.end, &nic_ops, "n0", &a, NULL));
+    for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
+        g_autofree char *text = g_strdup_printf("hubport,hubid=0,id=%s", ids[i]);
+        g_autoptr(Options) opts = options_parse("-netdev", text, "type", NULL, NULL);
+        NetEnd *end = net_open(opts, NULL);
+        g_assert_nonnull(end);
+        if (!a.end.peer)
+            g_assert_true(net_connect(&a.end, end, NULL));
+        if (!dump)
+            dump = net_dump_open(end, path, 100, NULL);
+        g_assert_true(net_send_buf(&a.end, ids[i], strlen(ids[i])));
+        net_close(end);
+    }
+    net_dump_close(dump);
+    net_end_fini(&a.end);
+    g_assert_true(g_file_get_contents(path, &file, &size, NULL));
+    g_assert_cmpuint(size, ==, 24 + 2 * (16 + 1));
+    g_unlink(path);
+}
+
 /* A full disk, and an end that is closed before its dump. */
 static void test_dump_ends(void)
 {
@@ -349,6 +380,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net/link", test_link);
     g_test_add_func("/net/taps", test_taps);
     g_test_add_func("/net/dump", test_dump);
+    g_test_add_func("/net/dump-goes-on", test_dump_goes_on);
     g_test_add_func("/net/dump-ends", test_dump_ends);
     g_test_add_func("/net/mac", test_mac);
     return g_test_run();
