@@ -437,36 +437,71 @@ const NodeBitmap *qcow2_bitmap(const BlkNode *node, unsigned n)
 
 /* ---- Recording ---- */
 
-int qcow2_record_bitmaps(Qcow2 *q)
+/* Takes into memory those that will record and do not yet. */
+static int load_enabled(Qcow2 *q)
 {
-    bool marked = false;
     int ret = 0;
     uint64_t total = 0;
     for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
         Qcow2Bitmap *b = &q->bitmaps[i];
-        uint8_t flags[4];
-        if (!b->info.enabled || b->bits)
+        if (!b->info.enabled || b->info.inconsistent)
             continue;
-        total += b->info.inconsistent ? 0 : bitmap_bytes(q, b, q->base.size);
-        if (!b->info.inconsistent)
-            ret = total > MAX_ALL_BYTES ? -EFBIG : load_bits(q, b, &b->bits);
+        total += bitmap_bytes(q, b, q->base.size);
+        if (b->bits)
+            continue;
+        ret = total > MAX_ALL_BYTES ? -EFBIG : load_bits(q, b, &b->bits);
         b->changed = false;
         if (ret == -EFBIG || ret == -EIO) { /* nobody will store it */
             b->info.inconsistent = true;
             ret = 0;
         }
-        if (ret || b->info.flags & FLAG_IN_USE)
-            continue;
-        b->info.flags |= FLAG_IN_USE;
-        st32_be(flags, (uint32_t)b->info.flags);
-        ret = file_pwrite(q->base.file, b->flags_at, flags, sizeof(flags));
-        marked = true;
     }
-    if (!ret && marked)
+    return ret;
+}
+
+static bool needs_mark(const Qcow2Bitmap *b)
+{
+    return b->info.enabled && !(b->info.flags & FLAG_IN_USE);
+}
+
+static int write_flags(Qcow2 *q, const Qcow2Bitmap *b, uint64_t flags)
+{
+    uint8_t bytes[4];
+    st32_be(bytes, (uint32_t)flags);
+    return file_pwrite(q->base.file, b->flags_at, bytes, sizeof(bytes));
+}
+
+/* In memory a mark stands when it is safe in the file. */
+static int mark_enabled(Qcow2 *q)
+{
+    bool any = false;
+    int ret = 0;
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
+        const Qcow2Bitmap *b = &q->bitmaps[i];
+        any |= needs_mark(b);
+        if (needs_mark(b))
+            ret = write_flags(q, b, b->info.flags | FLAG_IN_USE);
+    }
+    if (!ret && any)
         ret = file_flush(q->base.file);
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++)
+        if (needs_mark(&q->bitmaps[i]))
+            q->bitmaps[i].info.flags |= FLAG_IN_USE;
+    return ret;
+}
+
+int qcow2_record_bitmaps(Qcow2 *q)
+{
+    int ret = load_enabled(q);
+    if (!ret)
+        ret = mark_enabled(q);
     q->base.recording = false;
-    for (unsigned i = 0; i < q->bitmap_count; i++)
-        q->base.recording |= q->bitmaps[i].bits != NULL;
+    for (unsigned i = 0; i < q->bitmap_count; i++) {
+        Qcow2Bitmap *b = &q->bitmaps[i];
+        if (needs_mark(b)) /* that failed: it is as in the file, and to be read again */
+            g_clear_pointer(&b->bits, g_free);
+        q->base.recording |= b->bits != NULL;
+    }
     return ret;
 }
 

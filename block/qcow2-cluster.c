@@ -226,7 +226,7 @@ static void map_hole(const Qcow2 *q, uint64_t offset, uint64_t bytes, Extent *ex
  */
 static bool may_write(const Qcow2 *q, uint64_t word)
 {
-    if (!q->metadata || q->corrupt || !(word & ENTRY_COPIED))
+    if (!q->begun || q->corrupt || !(word & ENTRY_COPIED))
         return false;
     return q->data_name || !qcow2_is_metadata(q, word & ENTRY_OFFSET, qcow2_cluster_bytes(q));
 }

@@ -151,7 +151,7 @@ int qcow2_balance(BlkNode *node)
 {
     Qcow2 *q = qcow2(node);
     int ret = q->corrupt ? -EIO : 0;
-    if (!ret && !q->metadata)
+    if (!ret && !q->begun)
         ret = qcow2_begin_writing(q);
     if (!ret && (meta_crowded(&q->l2) || meta_crowded(&q->refcounts)))
         ret = qcow2_commit(q, false);

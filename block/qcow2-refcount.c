@@ -137,21 +137,35 @@ int qcow2_claim_metadata(Qcow2 *q)
     return ret;
 }
 
+/* What other programs keep in step with the data is out of step from now on (8). */
+static int clear_unknown_claims(Qcow2 *q)
+{
+    uint64_t old = q->autoclear;
+    uint64_t kept = AUTOCLEAR_RAW_DATA | (q->has_bitmaps ? AUTOCLEAR_BITMAPS : 0);
+    if (!(old & ~kept))
+        return 0;
+    q->autoclear &= kept;
+    int ret = qcow2_write_features(q);
+    if (!ret)
+        ret = file_flush(q->base.file);
+    if (ret)
+        q->autoclear = old;
+    return ret;
+}
+
 int qcow2_begin_writing(Qcow2 *q)
 {
-    int ret = qcow2_claim_metadata(q);
-    uint64_t kept = AUTOCLEAR_RAW_DATA | (q->has_bitmaps ? AUTOCLEAR_BITMAPS : 0);
-    /* What other programs keep in step with the data is out of step from now on (8). */
-    if (!ret)
-        ret = qcow2_record_bitmaps(q);
-    if (!ret && (q->autoclear & ~kept)) {
-        q->autoclear &= kept;
-        ret = qcow2_write_features(q);
+    int ret = 0;
+    co_mutex_lock(&q->begin_lock);
+    if (!q->begun) {
+        ret = qcow2_claim_metadata(q);
         if (!ret)
-            ret = file_flush(q->base.file);
+            ret = qcow2_record_bitmaps(q);
+        if (!ret)
+            ret = clear_unknown_claims(q);
+        q->begun = !ret;
     }
-    if (ret)
-        g_clear_pointer(&q->metadata, g_hash_table_unref);
+    co_mutex_unlock(&q->begin_lock);
     return ret;
 }
 

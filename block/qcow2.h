@@ -168,6 +168,8 @@ typedef struct Qcow2 {
     CoMutex alloc_lock;  /* who looks for free clusters */
     CoMutex table_lock;  /* who makes L2 tables */
     CoMutex commit_lock; /* who writes metadata back; taken last */
+    CoMutex begin_lock;  /* who begins to write */
+    bool begun;          /* others' claims are withdrawn (8): requests may write */
     uint64_t free_hint;  /* no cluster below is free, for all we know */
     uint64_t packed_end; /* file offset behind the last compressed cluster, if it ended in a cluster
                             that has room left; else 0 */
@@ -308,7 +310,8 @@ void qcow2_note_metadata(Qcow2 *q, uint64_t offset, uint64_t bytes, bool is);
 bool qcow2_is_metadata(const Qcow2 *q, uint64_t offset, uint64_t bytes);
 /* Collects anew where metadata lies. */
 int qcow2_claim_metadata(Qcow2 *q);
-/* Before the first write: collects where metadata lies; drops autoclear bits. (co) */
+/* Before the first write: collects where metadata lies; withdraws what others claim (8).  When it
+ * fails, nothing has begun, and the next request tries again. (co) */
 int qcow2_begin_writing(Qcow2 *q);
 
 /* ---- qcow2-bitmap.c ---- */
@@ -322,7 +325,8 @@ bool qcow2_bitmap_remove(BlkNode *node, unsigned n, GError **error);
 bool qcow2_bitmap_enable(BlkNode *node, unsigned n, bool enabled, GError **error);
 bool qcow2_bitmap_load(BlkNode *node, unsigned n, uint8_t **bits, GError **error);
 bool qcow2_bitmap_store(BlkNode *node, unsigned n, const uint8_t *bits, GError **error);
-/* Takes the enabled bitmaps into memory and marks them in use in the file. (co) */
+/* Takes the enabled bitmaps into memory and marks them in use in the file, which counts only when
+ * all is safe: until then the image does not record. (co) */
 int qcow2_record_bitmaps(Qcow2 *q);
 void qcow2_touched(BlkNode *node, uint64_t offset, uint64_t bytes);
 /* Stores those that record; they are no more in use. (co) */
