@@ -519,47 +519,48 @@ void qcow2_touched(BlkNode *node, uint64_t offset, uint64_t bytes)
     }
 }
 
-/* Nothing was written since they were read: they stay where they are, and the image keeps its
- * length. */
-static int unmark_bitmaps(Qcow2 *q)
-{
-    int ret = 0;
-    for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
-        Qcow2Bitmap *b = &q->bitmaps[i];
-        uint8_t flags[4];
-        if (!b->bits)
-            continue;
-        st32_be(flags, (uint32_t)b->info.flags & ~(uint32_t)FLAG_IN_USE);
-        ret = file_pwrite(q->base.file, b->flags_at, flags, sizeof(flags));
-        if (!ret)
-            b->info.flags &= ~(uint64_t)FLAG_IN_USE;
-    }
-    return ret ? ret : file_flush(q->base.file);
-}
-
+/* Whoever writes after all marks them again first. */
 static void end_recording(Qcow2 *q)
 {
     for (unsigned i = 0; i < q->bitmap_count; i++)
         g_clear_pointer(&q->bitmaps[i].bits, g_free);
     q->base.recording = false;
+    q->begun = false;
+}
+
+/* Nothing was written since they were read: they stay where they are, and the image keeps its
+ * length.  If that fails, nobody knows which marks the file still has. */
+static int unmark_bitmaps(Qcow2 *q)
+{
+    int ret = 0;
+    q->begun = false;
+    for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
+        Qcow2Bitmap *b = &q->bitmaps[i];
+        if (!b->bits)
+            continue;
+        b->info.flags &= ~(uint64_t)FLAG_IN_USE;
+        ret = write_flags(q, b, b->info.flags);
+    }
+    if (!ret)
+        ret = file_flush(q->base.file);
+    if (!ret)
+        end_recording(q);
+    return ret;
 }
 
 int qcow2_store_bitmaps(Qcow2 *q)
 {
     Change c;
     bool changed = false;
+    g_autoptr(GError) error = NULL;
     if (!q->base.recording || q->corrupt)
         return 0;
     for (unsigned i = 0; i < q->bitmap_count; i++)
         changed |= q->bitmaps[i].bits && q->bitmaps[i].changed;
-    if (!changed) {
-        int ret = unmark_bitmaps(q);
-        if (!ret)
-            end_recording(q);
-        return ret;
-    }
-    if (!change_begin(&c, q, NULL))
-        return -EIO;
+    if (!changed)
+        return unmark_bitmaps(q);
+    if (!change_begin(&c, q, &error))
+        return errno_of(error);
     Qcow2Bitmap *list = copy_list(q, 0);
     int ret = 0;
     for (unsigned i = 0; i < q->bitmap_count && !ret; i++) {
@@ -572,8 +573,8 @@ int qcow2_store_bitmaps(Qcow2 *q)
             ret = write_bits(&c, b, b->bits);
     }
     int put = put_directory(&c, list, q->bitmap_count);
-    if (!change_end(&c, ret ? ret : put, "store its bitmaps", NULL))
-        return -EIO;
+    if (!change_end(&c, ret ? ret : put, "store its bitmaps", &error))
+        return errno_of(error);
     end_recording(q);
     return 0;
 }

@@ -250,8 +250,51 @@ static void each_fault(FaultRun *run)
         while (run(image, &faults[i], n))
             n++;
         g_test_message("%s: %u places", faults[i].name, n);
-        g_assert_true(n > 0 || faults[i].kinds == FAIL_MEMORY);
+        g_assert_true(n > 0 || faults[i].kinds & (FAIL_READ | FAIL_MEMORY));
     }
+}
+
+/* What stores the bitmaps meets a fault; then the disk is written to all the same. */
+static bool fail_finish(const GByteArray *image, const Fault *f, unsigned n, bool changed)
+{
+    MemFile *file;
+    BlkNode *node = open_bytes(copy_of(image), true, &file);
+    g_autoptr(GByteArray) before = read_disk(node);
+    memfile_record(file);
+    g_assert_cmpuint(changed ? write_at_once(node, 0) : node_balance(node), ==, 0);
+    arm(file, f, n);
+    int ret = node->fmt->finish(node);
+    bool met = disarm(file, n);
+    if (ret && f->kinds != FAIL_MEMORY)
+        g_assert_cmpint(ret, ==, f->error);
+    expect_honest(file->data, before, f->name, n);
+    unsigned failed = write_at_once(node, 1);
+    g_assert_true(!failed ||
+                  f->count > 1); /* neither the header could be written, nor the old one */
+    g_assert_cmpint(node->fmt->finish(node), ==, 0);
+    unsigned believed = expect_honest(file->data, before, f->name, n);
+    g_assert_true(believed == 2 || failed || f->kinds & FAIL_READ);
+    GArray *log = memfile_take_log(file);
+    expect_honest_cuts(image, before, log, f->name);
+    memfile_log_free(log);
+    node_abandon(node);
+    return met;
+}
+
+static bool fail_store(const GByteArray *image, const Fault *f, unsigned n)
+{
+    return fail_finish(image, f, n, true);
+}
+
+static bool fail_unmark(const GByteArray *image, const Fault *f, unsigned n)
+{
+    return fail_finish(image, f, n, false);
+}
+
+static void test_fail_finish(void)
+{
+    each_fault(fail_store);
+    each_fault(fail_unmark);
 }
 
 static void test_fail_begin(void)
@@ -269,6 +312,7 @@ int main(int argc, char **argv)
     sched = co_sched_new(loop_main());
     g_test_add_func("/bitmaps/cut", test_cut);
     g_test_add_func("/bitmaps/fail-begin", test_fail_begin);
+    g_test_add_func("/bitmaps/fail-finish", test_fail_finish);
     int result = g_test_run();
     co_sched_free(sched);
     loop_unlock(loop_main());
