@@ -124,15 +124,8 @@ static int open_base(void *opaque)
 
 static int close_base(void *opaque)
 {
-    BaseCall *c = opaque;
-    BlkNode *base = c->overlay->backing;
-    GError *why = NULL;
-    if (!node_flush(base))
-        c->node = node_reopen(base, false, &why);
-    if (why)
-        report_warn("%s", why->message);
-    g_clear_error(&why);
-    return 0;
+    const BaseCall *c = opaque;
+    return node_set_readonly(c->overlay->backing);
 }
 
 /* Requests are held. */
@@ -201,14 +194,17 @@ static bool begin(BlkJob *job, Chunks *todo, GError **error)
 {
     Blk *blk = job->blk;
     BaseCall call = {.overlay = blk->root, .error = error};
-    if (blk_in_back(blk, open_base, &call))
-        return false;
-    replace_base(blk, blk->root, call.node);
+    if (blk->root->backing->readonly) {
+        if (blk_in_back(blk, open_base, &call))
+            return false;
+        replace_base(blk, blk->root, call.node);
+    }
     blk->dirty = todo;
     return !blk_in_back(blk, enlarge_base, &call);
 }
 
-/* The base is for reading again; it stays writable if that fails: it serves as well. */
+/* The base is for reading again; it stays writable if that fails: it serves as well, and the next
+ * commit takes it as it is. */
 static void end(BlkJob *job)
 {
     Blk *blk = job->blk;
@@ -217,9 +213,10 @@ static void end(BlkJob *job)
     if (blk->root->backing->readonly)
         return;
     blk_hold(blk);
-    blk_in_back(blk, close_base, &call);
-    if (call.node)
-        replace_base(blk, blk->root, call.node);
+    int ret = blk_in_back(blk, close_base, &call);
+    if (ret)
+        report_warn("'%s' cannot be closed for writing: %s", blk->root->backing->name,
+                    g_strerror(-ret));
     blk_release(blk);
 }
 

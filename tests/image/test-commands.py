@@ -216,6 +216,22 @@ def commit():
     expect("does not have a backing file" in img("commit", "base", code=1), "no backing")
 
 
+def commit_closes_base():
+    """What a running machine commits to is left as if it had been closed: bitmaps, counts, header."""
+    img("create", "-q", "-f", "qcow2", "base", "8M")
+    img("bitmap", "--add", "-g", "64k", "base", "bm0")
+    own_io("write -P 6 0 2M", file="base")
+    img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top")
+    own_io("write -P 5 3M 64k", "write -z 0 1M", file="top")
+    run(VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio", "-drive", "file=top",
+        stdin="commit all\ncommit all\nquit\n")
+    own_io("read -P 5 3M 64k", "read -P 0 0 1M", file="base")
+    check_ok("base")
+    info = json.loads(peer("info", "--output=json", "base"))
+    bitmap = info["format-specific"]["data"]["bitmaps"][0]
+    expect(bitmap["flags"] == ["auto"], bitmap)
+
+
 def locked_data_file():
     """A drive whose base was written and closed again still has its external data file for itself."""
     img("create", "-q", "-f", "qcow2", "-o", "data_file=data", "base", "1M")
@@ -757,4 +773,5 @@ if __name__ == "__main__":
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
         (compact, True), (compact_tables, True), (names, False), (progress, False),
-        (locked_data_file, False), (json_names, True), (matrix, True), (bad_input, False))])
+        (commit_closes_base, True), (locked_data_file, False), (json_names, True), (matrix, True),
+        (bad_input, False))])
