@@ -75,6 +75,14 @@ static const char *why_not_v2(const Qcow2 *q, uint64_t bits, bool lazy)
     return q->snapshot_count ? "snapshots that may hold zero clusters" : NULL;
 }
 
+/* What reads as zeros, through what encrypts. */
+static int write_zeros(const Qcow2 *q, uint64_t host)
+{
+    if (q->locked)
+        return -EACCES;
+    return file_zero(q->data ? q->data : q->base.file, host, qcow2_cluster_bytes(q), false);
+}
+
 /* Zero clusters of a table become none, or data where the backing file would show through. */
 static int spell_zeros(Change *c, uint8_t *table, bool backing, bool *changed)
 {
@@ -92,7 +100,7 @@ static int spell_zeros(Change *c, uint8_t *table, bool backing, bool *changed)
         if (!ret && backing) {
             ret = change_alloc(c, 1, &host);
             if (!ret)
-                ret = file_zero(q->base.file, host, qcow2_cluster_bytes(q), false);
+                ret = write_zeros(q, host);
             entry.word = host | ENTRY_COPIED;
         }
         qcow2_table_set(q, table, i, entry);

@@ -121,6 +121,24 @@ def in_qcow2(maker, options):
     return test
 
 
+def versions():
+    """Zero clusters over a backing file become data in version 2: encrypted, too."""
+    opts = "driver=qcow2,encrypt.key-secret=sec0,file.filename=i"
+    run("qemu-img", "create", "-q", "-f", "raw", "base", MIB)
+    run("qemu-io", "-f", "raw", "-c", "write -P 9 0 1M", "base")
+    img("create", "-q", *SECRET, "-f", "qcow2", "-b", "base", "-F", "raw", "-o",
+        "encrypt.format=luks,encrypt.key-secret=sec0,encrypt.iter-time=1", "i")
+    shutil.copy("base", "right")
+    for image in (["--image-opts", opts], ["-f", "raw", "right"]):
+        run("qemu-io", *SECRET, "-c", "write -P 1 0 100k", "-c", "write -z 200k 300k", *image)
+    for compat in ("0.10", "1.1"):
+        img("amend", *SECRET, "-o", f"compat={compat}", "--image-opts", opts)
+        peer("check", *SECRET, "--image-opts", opts)
+        for tool in (IMG, "qemu-img"):
+            out = run(tool, "compare", *SECRET, "--image-opts", opts, "driver=raw,file.filename=right")
+            expect("identical" in out, out)
+
+
 def errors():
     create(IMG, "i", SHAPES[0])
     for argv, text in (
@@ -374,6 +392,7 @@ def tests():
     yield "slot-places", slot_places, False
     yield "resize", resize_luks, True
     yield "convert", convert, True
+    yield "versions", versions, True
     yield "errors", errors, False
     yield "hostile", hostile, False
     yield "machine", machine, False
