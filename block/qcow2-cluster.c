@@ -175,9 +175,8 @@ static int make_l2_table(Qcow2 *q, uint64_t i)
         ret = file_zero(q->base.file, new, qcow2_cluster_bytes(q), false);
     if (!ret)
         ret = old ? copy_l2_table(q, old, new) : begin_l2_table(q, new);
-    if (ret) {
-        meta_forget(&q->l2, new, qcow2_cluster_bytes(q));
-        qcow2_free_now(q, new, 1);
+    if (ret) { /* not at once: a commit may be writing the part that is done */
+        qcow2_free_later(q, new, 1);
         return ret;
     }
     qcow2_note_metadata(q, new, qcow2_cluster_bytes(q), true);

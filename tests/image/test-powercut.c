@@ -226,16 +226,13 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
     drop_image(node);
 }
 
-/* Fills the image, and lets qemu-img take a snapshot of it: all clusters are shared then. */
-static GByteArray *take_snapshot(const Shape *s, GByteArray *image, Model *model, uint64_t *random)
+/* Closes the image, and lets qemu-img take a snapshot of it: all clusters are shared then, and so
+ * are tables.  NULL: there is no qemu-img. */
+static GByteArray *share_image(BlkNode *node, const MemFile *file)
 {
-    MemFile *file;
     char *name = NULL, *data;
     gsize bytes;
     int status = -1;
-    Work work = work_of(s, false);
-    BlkNode *node = open_image(s, image, &file);
-    model_work(model, node, &work, random, NULL);
     g_assert_cmpint(node_flush(node), ==, 0);
     g_assert_cmpint(node->fmt->finish(node), ==, 0);
     int fd = g_file_open_tmp("powercut-XXXXXX", &name, NULL);
@@ -253,6 +250,15 @@ static GByteArray *take_snapshot(const Shape *s, GByteArray *image, Model *model
         return result;
     g_byte_array_unref(result);
     return NULL;
+}
+
+static GByteArray *take_snapshot(const Shape *s, GByteArray *image, Model *model, uint64_t *random)
+{
+    MemFile *file;
+    Work work = work_of(s, false);
+    BlkNode *node = open_image(s, image, &file);
+    model_work(model, node, &work, random, NULL);
+    return share_image(node, file);
 }
 
 static void test_power_cut(gconstpointer data)
@@ -413,6 +419,94 @@ static void test_faults(gconstpointer data)
     g_byte_array_unref(image);
 }
 
+/* ---- A shared table that cannot be copied ---- */
+
+enum { FAR = 600 << 20, PIECE = 64 << 10, PIECES = 12 }; /* another L2 table has what is far */
+
+typedef struct Party {
+    BlkNode *node;
+    unsigned running;
+} Party;
+
+static void write_value(BlkNode *node, uint64_t offset, unsigned value, bool may_fail)
+{
+    g_autofree uint8_t *data = g_malloc(PIECE);
+    struct iovec iov = {data, PIECE};
+    memset(data, (int)value, PIECE);
+    int ret = node_write(node, offset, (IoBuf){&iov, 1, 0}, PIECE);
+    g_assert_true(may_fail || !ret);
+}
+
+static void copy_main(void *opaque)
+{
+    Party *p = opaque;
+    write_value(p->node, 0, 99, true);
+    p->running--;
+}
+
+static void flush_main(void *opaque)
+{
+    Party *p = opaque;
+    for (int i = 0; i < 6; i++)
+        g_assert_cmpint(node_flush(p->node), ==, 0);
+    p->running--;
+}
+
+static void fill_main(void *opaque)
+{
+    Party *p = opaque;
+    for (unsigned i = 0; i < PIECES; i++)
+        write_value(p->node, FAR + (uint64_t)i * PIECE, i + 1, false);
+    p->running--;
+}
+
+static void expect_value(BlkNode *node, uint64_t offset, unsigned value, unsigned round)
+{
+    g_autofree uint8_t *data = g_malloc(PIECE);
+    struct iovec iov = {data, PIECE};
+    g_assert_cmpint(node_read(node, offset, (IoBuf){&iov, 1, 0}, PIECE), ==, 0);
+    for (unsigned i = 0; i < PIECE; i++)
+        if (data[i] != value)
+            g_error("round %u: %u at %" G_GUINT64_FORMAT ", not %u", round, data[i], offset + i,
+                    value);
+}
+
+static void run_party(const Shape *s, const GByteArray *image, unsigned round)
+{
+    static CoFn *const mains[] = {copy_main, flush_main, fill_main};
+    static const Fault fault = {"read", FAIL_READ, 1, -EIO, false};
+    MemFile *file;
+    Party p = {open_image(s, copy_of(image), &file), G_N_ELEMENTS(mains)};
+    write_value(p.node, FAR, 50, false); /* that table is ours now */
+    file->random = seed + round;
+    arm(file, &fault, round % 4);
+    for (size_t i = 0; i < G_N_ELEMENTS(mains); i++)
+        co_start(sched, mains[i], NULL, &p);
+    while (p.running)
+        loop_step(loop_main(), true);
+    file->fail_kinds = 0;
+    for (unsigned i = 0; i < PIECES; i++)
+        expect_value(p.node, FAR + (uint64_t)i * PIECE, i + 1, round);
+    g_assert_cmpint(node_flush(p.node), ==, 0);
+    g_assert_true(check_is_clean(p.node, true));
+    drop_image(p.node);
+}
+
+/* Its new cluster must not be another's while a commit still writes there. */
+static void test_copy_fails(void)
+{
+    static const Shape s = {"far", "qcow2", "cluster_size=64k", 1u << 30};
+    MemFile *file;
+    BlkNode *node = open_image(&s, new_image(&s, NULL), &file);
+    write_value(node, 0, 98, false);
+    write_value(node, FAR, 97, false);
+    g_autoptr(GByteArray) image = share_image(node, file);
+    if (!image)
+        g_test_skip("no qemu-img");
+    for (unsigned round = 0; image && round < 400; round++)
+        run_party(&s, image, round);
+}
+
 static void add(const char *group, const Shape *s, GTestDataFunc fn)
 {
     g_autofree char *path = g_strdup_printf("/image/%s/%s", group, s->name);
@@ -446,6 +540,7 @@ int main(int argc, char **argv)
         add("create-cut", &shapes[i], test_create_cut);
         add("faults", &shapes[i], test_faults);
     }
+    g_test_add_func("/image/copy-fails", test_copy_fails);
     int result = g_test_run();
     g_test_message("%u cuts", cuts_tried);
     secret_remove_all();
