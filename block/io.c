@@ -478,7 +478,7 @@ static int write_zero_where_needed(BlkNode *node, uint64_t offset, uint64_t byte
     return ret;
 }
 
-/* Part of a cluster. */
+/* Part of a unit. */
 static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
 {
     Track track;
@@ -490,7 +490,7 @@ static int zero_part(BlkNode *node, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
-static int zero_clusters(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
+static int zero_units(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
 {
     Track track;
     track_clusters(node, &track, offset, bytes, true);
@@ -501,13 +501,12 @@ static int zero_clusters(BlkNode *node, uint64_t offset, uint64_t bytes, unsigne
     return ret;
 }
 
-/* The whole clusters in a range; the image's last one counts as whole if the range reaches the end.
- */
-static void whole_clusters(const BlkNode *node, uint64_t offset, uint64_t bytes, uint64_t *start,
-                           uint64_t *end)
+/* The whole units in a range; the image's last one counts as whole if the range reaches the end. */
+static void whole_units(const BlkNode *node, uint64_t offset, uint64_t bytes, uint64_t unit,
+                        uint64_t *start, uint64_t *end)
 {
-    *start = align_up(offset, node->cluster);
-    *end = offset + bytes == node->size ? node->size : align_down(offset + bytes, node->cluster);
+    *start = align_up(offset, unit);
+    *end = offset + bytes == node->size ? node->size : align_down(offset + bytes, unit);
 }
 
 int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
@@ -517,12 +516,12 @@ int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
     if (ret)
         return ret;
     touch(node, offset, bytes);
-    whole_clusters(node, offset, bytes, &start, &end);
+    whole_units(node, offset, bytes, node_zero_unit(node), &start, &end);
     if (start >= end)
         return zero_part(node, offset, bytes);
     ret = zero_part(node, offset, start - offset);
     if (!ret)
-        ret = zero_clusters(node, start, end - start, flags);
+        ret = zero_units(node, start, end - start, flags);
     if (!ret)
         ret = zero_part(node, end, offset + bytes - end);
     return ret;
@@ -531,7 +530,7 @@ int node_write_zeroes(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned f
 int node_zero_held(BlkNode *node, uint64_t offset, uint64_t bytes)
 {
     uint64_t start, end;
-    whole_clusters(node, offset, bytes, &start, &end);
+    whole_units(node, offset, bytes, node_zero_unit(node), &start, &end);
     if (start >= end)
         return write_zero_where_needed(node, offset, bytes);
     int ret = write_zero_where_needed(node, offset, start - offset);
@@ -548,7 +547,8 @@ int node_discard(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags)
     int ret = node_balance(node);
     if (ret)
         return ret;
-    whole_clusters(node, offset, bytes, &start, &end);
+    whole_units(node, offset, bytes, flags & DISCARD_FULLY ? node->cluster : node_zero_unit(node),
+                &start, &end);
     if (!node->fmt->discard || start >= end)
         return 0;
     Track track;

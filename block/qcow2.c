@@ -225,6 +225,7 @@ static bool read_geometry(Qcow2 *q, const uint8_t *h, GError **error)
     q->l2_bits = q->cluster_bits - q->entry_shift;
     q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
     q->base.cluster = 1u << q->cluster_bits;
+    q->base.zero_unit = 1u << q->sub_bits;
     return true;
 }
 

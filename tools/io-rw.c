@@ -78,7 +78,7 @@ static int do_zero(BlkNode *node, const Request *r)
     unsigned flags = r->unmap ? ZERO_MAY_UNMAP : 0;
     if (!r->no_fallback)
         return bytes_zero(node, r->offset, r->bytes, flags);
-    if ((r->offset | r->bytes) % node->cluster || !node->fmt->zero)
+    if ((r->offset | r->bytes) % node_zero_unit(node) || !node->fmt->zero)
         return -ENOTSUP;
     if (!node->fmt->alloc)
         return node->file->ops->zero ? node->file->ops->zero(node->file, r->offset, r->bytes,

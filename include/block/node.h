@@ -144,9 +144,11 @@ struct BlkFormat {
     int (*alloc)(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc);
     /* The room is written (ret 0): point the guest range to it; or it is not: give it back. (co) */
     int (*link)(BlkNode *node, const Alloc *alloc, int ret);
-    /* Makes whole clusters read as zeros; -ENOTSUP: the engine writes zeros. (co) */
+    /* Makes whole clusters (or node->zero_unit) read as zeros; -ENOTSUP: the engine writes zeros
+     * where there are none. (co) */
     int (*zero)(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
-    /* Forgets whole clusters; -ENOTSUP: nothing is done. (co) */
+    /* Forgets whole clusters (or node->zero_unit, unless DISCARD_FULLY); -ENOTSUP: nothing is done,
+     * or not all. (co) */
     int (*discard)(BlkNode *node, uint64_t offset, uint64_t bytes, unsigned flags);
     /* Writes metadata in order, then flushes the file. (co) */
     int (*flush)(BlkNode *node);
@@ -235,6 +237,7 @@ struct BlkNode {
     char *key_secret, *backing_key_secret; /* what mode has, kept for whoever opens it anew */
     uint64_t size;                         /* what the guest sees, a multiple of 512 */
     unsigned cluster;                      /* bytes; a power of two */
+    unsigned zero_unit; /* fmt->zero() and fmt->discard() take multiples of it; 0: of a cluster */
     bool readonly;
     bool flat; /* this image has no clusters of its own */
     bool encrypted;
@@ -248,6 +251,11 @@ struct BlkNode {
     Tracker requests;
     struct ExpandedCluster *expanded; /* the last compressed cluster that was read */
 };
+
+static inline unsigned node_zero_unit(const BlkNode *node)
+{
+    return node->zero_unit ? node->zero_unit : node->cluster;
+}
 
 /* The file that extent.host counts in. */
 static inline BlkFile *extent_file(const Extent *extent)

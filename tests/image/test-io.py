@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vmrun-io beside qemu-io: the same output (times apart), exit codes and images."""
+import json
 import os
 import re
 import shutil
@@ -59,6 +60,37 @@ def requests():
                     ["-d", "unmap"], ["-d", "ignore"]):
         same("write -P 77 3 50000", "read -P 77 3 50000", "writev -P 1 0 512 512",
              options=["-f", "qcow2", *options])
+
+
+def cluster_map(name):
+    return json.loads(peer("map", "--output=json", name))
+
+
+def subclusters():
+    """Zeros in whole subclusters are bits of the table, as the peer's are; discards, too."""
+    for backing in ([], ["-b", "base", "-F", "raw"]):
+        peer("create", "-q", "-f", "raw", "base", "1M")
+        run("qemu-io", "-f", "raw", "-c", "write -P 9 0 1M", "base")
+        peer("create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=128k", *backing, "q", "1M")
+        same("write -P 3 0 512k", "write -P 4 900k 20k", "write -c -P 5 640k 128k")
+        peer("snapshot", "-c", "s", "q")
+        same("write -P 6 256k 128k")
+        for zeros in (["write -z -u 0 64k"], ["write -z 132k 8k", "write -z -n 160k 4k"],
+                      ["write -z -u 260k 252k"], ["write -z 904k 4k", *(["write -z 516k 100k"] if backing else [])],
+                      ["write -z -u 644k 4k"], ["write -P 7 1k 1k", "write -P 8 264k 4k"]):
+            same(*zeros)
+            expect(cluster_map("q") == cluster_map("after"),
+                   f"{zeros}:\n{cluster_map('q')}\n{cluster_map('after')}")
+    peer("create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=128k", "q", "1M")
+    io("-d", "unmap", "-c", "write -P 3 0 128k", "-c", "discard 4k 60k", "-c", "discard 70k 10k", "q")
+    zeros = [(e["start"], e["length"]) for e in cluster_map("q") if e["zero"]]
+    expect(zeros == [(4096, 61440), (73728, 8192), (131072, 917504)], zeros)
+    # The last that goes takes the cluster with it.
+    io("-d", "unmap", "-c", "discard 0 64k", "-c", "discard 64k 64k", "-c", "write -P 4 512k 128k", "q")
+    places = [e["offset"] for e in cluster_map("q") if "offset" in e]
+    peer("check", "q")
+    expect(len(places) == 1, places)
+    io("-c", "read -P 0 0 128k", "q")
 
 
 def asynchronous():
@@ -148,6 +180,6 @@ def faults():
 
 
 if __name__ == "__main__":
-    main([("requests", requests, True), ("asynchronous", asynchronous, True),
-          ("image-commands", image_commands, True), ("bad-input", bad_input, True),
-          ("crash", crash, False), ("faults", faults, False)])
+    main([("requests", requests, True), ("subclusters", subclusters, True),
+          ("asynchronous", asynchronous, True), ("image-commands", image_commands, True),
+          ("bad-input", bad_input, True), ("crash", crash, False), ("faults", faults, False)])
