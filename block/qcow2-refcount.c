@@ -547,25 +547,26 @@ static int free_one(Qcow2 *q, uint64_t cluster)
     return 0;
 }
 
-/* Whether a cluster is about to lose its last reference. */
-static bool is_last(Qcow2 *q, uint64_t cluster)
+/* Whether a cluster is about to lose its last reference.  Then it gets no new one: nothing
+ * compressed is put into its rest any more. */
+static bool is_leaving(Qcow2 *q, uint64_t cluster)
 {
     MetaPage *page;
     uint64_t index;
     if (!block_exists(q, cluster) || count_page(q, cluster, &page, &index))
         return false;
-    bool last = qcow2_refcount_get(q, page->data, index) == 1;
+    bool last = qcow2_refcount_get(q, page->data, index) == 1 &&
+                !qcow2_is_metadata(q, cluster << q->cluster_bits, 1);
     meta_put(page);
-    return last && !qcow2_is_metadata(q, cluster << q->cluster_bits, 1);
+    if (last && q->packed_end >> q->cluster_bits == cluster)
+        q->packed_end = 0;
+    return last;
 }
 
 /* Gives space back to the host while its clusters still count as used, so that nobody can get them
  * meanwhile. */
 static void discard_run(Qcow2 *q, uint64_t first, uint64_t end)
 {
-    if (q->packed_end && q->packed_end >> q->cluster_bits >= first &&
-        q->packed_end >> q->cluster_bits < end)
-        q->packed_end = 0;
     if (end > first)
         file_discard(q->base.file, first << q->cluster_bits, (end - first) << q->cluster_bits);
 }
@@ -574,7 +575,7 @@ static void discard_last(Qcow2 *q, uint64_t first, uint64_t end)
 {
     while (first < end) {
         uint64_t c = first;
-        while (c < end && is_last(q, c))
+        while (c < end && is_leaving(q, c))
             c++;
         discard_run(q, first, c);
         first = c + 1;

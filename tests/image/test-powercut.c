@@ -460,12 +460,13 @@ static void fill_main(void *opaque)
     p->running--;
 }
 
-static void expect_value(BlkNode *node, uint64_t offset, unsigned value, unsigned round)
+static void expect_value(BlkNode *node, uint64_t offset, unsigned bytes, unsigned value,
+                         unsigned round)
 {
-    g_autofree uint8_t *data = g_malloc(PIECE);
-    struct iovec iov = {data, PIECE};
-    g_assert_cmpint(node_read(node, offset, (IoBuf){&iov, 1, 0}, PIECE), ==, 0);
-    for (unsigned i = 0; i < PIECE; i++)
+    g_autofree uint8_t *data = g_malloc(bytes);
+    struct iovec iov = {data, bytes};
+    g_assert_cmpint(node_read(node, offset, (IoBuf){&iov, 1, 0}, bytes), ==, 0);
+    for (unsigned i = 0; i < bytes; i++)
         if (data[i] != value)
             g_error("round %u: %u at %" G_GUINT64_FORMAT ", not %u", round, data[i], offset + i,
                     value);
@@ -486,7 +487,7 @@ static void run_party(const Shape *s, const GByteArray *image, unsigned round)
         loop_step(loop_main(), true);
     file->fail_kinds = 0;
     for (unsigned i = 0; i < PIECES; i++)
-        expect_value(p.node, FAR + (uint64_t)i * PIECE, i + 1, round);
+        expect_value(p.node, FAR + (uint64_t)i * PIECE, PIECE, i + 1, round);
     g_assert_cmpint(node_flush(p.node), ==, 0);
     g_assert_true(check_is_clean(p.node, true));
     drop_image(p.node);
@@ -505,6 +506,80 @@ static void test_copy_fails(void)
         g_test_skip("no qemu-img");
     for (unsigned round = 0; image && round < 400; round++)
         run_party(&s, image, round);
+}
+
+/* ---- Space that is given back while its last cluster takes more compressed ones ---- */
+
+enum { UNIT = 32 << 10, PER_PAGE = 2048, PACKS = 12 };
+
+static const Shape packed_shape = {
+    "pages",   "qcow2", "cluster_size=32k,refcount_bits=64,preallocation=metadata",
+    65u << 20, 0,       0,
+    0,         0,       true};
+
+/* The guest's cluster at a place of the file. */
+static uint64_t guest_of(BlkNode *node, uint64_t host)
+{
+    for (uint64_t at = 0; at < node->size; at += UNIT) {
+        Extent e;
+        g_assert_cmpint(node->fmt->map(node, at, UNIT, 0, &e), ==, 0);
+        if (e.host == host)
+            return at;
+    }
+    g_assert_not_reached();
+}
+
+static void pack(BlkNode *node, uint64_t offset, unsigned value)
+{
+    g_autofree uint8_t *data = g_malloc(UNIT), *packed = g_malloc(UNIT);
+    memset(data, (int)value, UNIT);
+    int length = node_compress(node, data, packed);
+    g_assert_cmpint(length, >, 0);
+    g_assert_cmpint(node_write_compressed(node, offset, packed, (size_t)length), ==, 0);
+}
+
+static void pack_main(void *opaque)
+{
+    Party *p = opaque;
+    for (unsigned i = 0; i < PACKS; i++)
+        pack(p->node, (uint64_t)i * UNIT, i + 1);
+    p->running--;
+}
+
+static void flush_once_main(void *opaque)
+{
+    Party *p = opaque;
+    g_assert_cmpint(node_flush(p->node), ==, 0);
+    p->running--;
+}
+
+/* The two clusters whose counts are the last of a page and the first of the next are given up, with
+ * the next page not in memory, while more is packed behind what the first one had. */
+static void test_pack_while_freed(void)
+{
+    const Shape *s = &packed_shape;
+    MemFile *file;
+    BlkNode *node = open_image(s, new_image(s, NULL), &file);
+    uint64_t last = guest_of(node, (uint64_t)(PER_PAGE - 1) * UNIT);
+    g_assert_cmpuint(guest_of(node, (uint64_t)PER_PAGE * UNIT), ==, last + UNIT);
+    g_assert_cmpint(node_discard(node, last, UNIT, 0), ==, 0);
+    g_assert_cmpint(node_flush(node), ==, 0);
+    g_assert_cmpint(node_flush(node), ==, 0);
+    g_autoptr(GByteArray) image = copy_of(file->data);
+    drop_image(node);
+    for (unsigned round = 0; round < 30; round++) {
+        Party p = {open_image(s, copy_of(image), &file), 2};
+        pack(p.node, last, 77);
+        g_assert_cmpint(node_discard(p.node, last, 2 * UNIT, 0), ==, 0);
+        file->random = seed + round;
+        co_start(sched, flush_once_main, NULL, &p);
+        co_start(sched, pack_main, NULL, &p);
+        while (p.running)
+            loop_step(loop_main(), true);
+        for (unsigned i = 0; i < PACKS; i++)
+            expect_value(p.node, (uint64_t)i * UNIT, UNIT, i + 1, round);
+        drop_image(p.node);
+    }
 }
 
 static void add(const char *group, const Shape *s, GTestDataFunc fn)
@@ -541,6 +616,7 @@ int main(int argc, char **argv)
         add("faults", &shapes[i], test_faults);
     }
     g_test_add_func("/image/copy-fails", test_copy_fails);
+    g_test_add_func("/image/pack-while-freed", test_pack_while_freed);
     int result = g_test_run();
     g_test_message("%u cuts", cuts_tried);
     secret_remove_all();
