@@ -2,6 +2,7 @@
 """TAP output, a scratch directory, and running programs, for the image tests."""
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,23 @@ def peer(*argv, **kw):
 def expect(condition, what):
     if not condition:
         raise Failed(what)
+
+
+def bits_of(name):
+    """The bits that are set in a qcow2 image's first bitmap, as the file has them."""
+    with open(name, "rb") as f:
+        image = f.read()
+    cluster = 1 << struct.unpack_from(">I", image, 20)[0]
+    at = struct.unpack_from(">I", image, 100)[0]
+    while struct.unpack_from(">I", image, at)[0] != 0x23852875:
+        at += 8 + (struct.unpack_from(">I", image, at + 4)[0] + 7) // 8 * 8
+    directory = struct.unpack_from(">Q", image, at + 24)[0]
+    table, entries = struct.unpack_from(">QI", image, directory)
+    bits = b""
+    for entry in struct.unpack_from(f">{entries}Q", image, table):
+        place = entry & 0x00fffffffffffe00
+        bits += image[place:place + cluster] if place else (b"\xff" if entry & 1 else b"\0") * cluster
+    return {8 * i + j for i, byte in enumerate(bits) for j in range(8) if byte >> j & 1}
 
 
 def main(tests):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from tap import expect, img, main, peer, run
+from tap import bits_of, expect, img, main, peer, run
 
 IO = os.path.abspath(sys.argv[3])
 TIME = re.compile(r"[0-9:.]+ sec \(.*?\)|,[0-9:.]+,[0-9.]+,[0-9.]+$", re.M)
@@ -91,6 +91,24 @@ def subclusters():
     peer("check", "q")
     expect(len(places) == 1, places)
     io("-c", "read -P 0 0 128k", "q")
+
+
+def recorded():
+    """A bitmap has the bits of what was written, and no others, however many requests come first."""
+    img("create", "-q", "-f", "qcow2", "q", "8M")
+    io("-c", "write -P 9 4M 64k", "q")
+    img("bitmap", "--add", "-g", "64k", "q", "a")
+    io("-c", "aio_write -P 1 4M 64k", "-c", "aio_write -P 2 1M 64k", "-c", "aio_write -P 3 2M 100k",
+       "-c", "aio_flush", "q")
+    expect(bits_of("q") == {16, 32, 33, 64}, bits_of("q"))
+    io("-c", "write -z 3M 64k", "-c", "write -c 5M 64k", "-c", "discard 6M 64k", "-c", "read 7M 64k", "q")
+    expect(bits_of("q") == {16, 32, 33, 48, 64, 80, 96}, bits_of("q"))
+    with open("rules", "w") as f:
+        f.write('[inject-error]\nevent = "pwritev"\nerrno = "5"\nonce = "on"\n')
+    subprocess.run([IO, "-c", "write 0 64k", "-c", "write -P 4 7M 64k", "-c", "flush", "-c", "sigraise 9",
+                    "blkdebug:rules:q"], check=False, capture_output=True)
+    flags = json.loads(peer("info", "--output=json", "q"))["format-specific"]["data"]["bitmaps"][0]["flags"]
+    expect("in-use" in flags, flags)
 
 
 def asynchronous():
@@ -181,5 +199,6 @@ def faults():
 
 if __name__ == "__main__":
     main([("requests", requests, True), ("subclusters", subclusters, True),
-          ("asynchronous", asynchronous, True), ("image-commands", image_commands, True),
-          ("bad-input", bad_input, True), ("crash", crash, False), ("faults", faults, False)])
+          ("recorded", recorded, True), ("asynchronous", asynchronous, True),
+          ("image-commands", image_commands, True), ("bad-input", bad_input, True),
+          ("crash", crash, False), ("faults", faults, False)])

@@ -6,7 +6,7 @@ import os
 import random
 import time
 
-from tap import IMG, WORK, expect, img, main, peer, run
+from tap import IMG, WORK, bits_of, expect, img, main, peer, run
 
 MIB = 1 << 20
 # Each run tries other sequences; what fails tells its seed.
@@ -232,15 +232,21 @@ def bitmaps_told():
 
 
 def bitmap_contents():
-    """What our writes leave in a bitmap is what the peer copies by it."""
-    img("create", "-q", "-f", "qcow2", "i", 4 * MIB)
-    img("bitmap", "--add", "-g", "64k", "i", "a")
+    """What our writes leave in a bitmap is what was written, and what the peer copies by it."""
+    grain = 65536
+    img("create", "-q", "-f", "qcow2", "i", 16 * MIB)
+    img("bitmap", "--add", "-g", grain, "i", "a")
     run(WORK, "-b", "i", "qcow2", "r.raw", 5, 6)
-    img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", "j", 4 * MIB)
-    peer("bitmap", "--add", "-g", "64k", "j", "m")
-    peer("bitmap", "--merge", "a", "-b", "i", "-F", "qcow2", "j", "m")
     info = json.loads(peer("info", "--output=json", "i"))
     expect(info["format-specific"]["data"]["bitmaps"][0]["flags"] == ["auto"], info)
+    allocated = {n for e in json.loads(peer("map", "--output=json", "i")) if e["data"]
+                 for n in range(e["start"] // grain, (e["start"] + e["length"] - 1) // grain + 1)}
+    ours = bits_of("i")
+    expect(allocated and allocated <= ours and len(ours) < 200, f"{allocated}\n{ours}")
+    img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", "j", 16 * MIB)
+    peer("bitmap", "--add", "-g", grain, "j", "m")
+    peer("bitmap", "--merge", "a", "-b", "i", "-F", "qcow2", "j", "m")
+    expect(bits_of("j") == ours, f"{bits_of('j')}\n{ours}")
 
 
 def measured():
