@@ -107,6 +107,18 @@ static bool read_l1(Qcow *q, GError **error)
     return true;
 }
 
+/* Room is taken behind all that is named, as far as its last cluster or table reaches: a file may
+ * end within it.  No file holds a table that is left out here. */
+static void find_end(Qcow *q)
+{
+    uint64_t bytes = 8ULL << q->l2_bits, most = INT64_MAX - bytes - q->base.cluster;
+    q->end = MAX(q->base.file->size, l1_end(q));
+    for (uint32_t i = 0; i < q->l1_entries; i++)
+        if (q->l1[i] && q->l1[i] <= most)
+            q->end = MAX(q->end, q->l1[i] + bytes);
+    q->end = align_up(q->end, q->base.cluster);
+}
+
 static void qcow_close(BlkNode *node)
 {
     if (qcow(node)->plain)
@@ -134,7 +146,7 @@ static bool qcow_open(BlkNode *node, GError **error)
     }
     unsigned page = MIN(8u << q->l2_bits, PAGE_BYTES);
     meta_init(&q->l2, node->file, page, node->mode.l2_cache ? node->mode.l2_cache : CACHE_BYTES);
-    q->end = MAX(node->file->size, l1_end(q));
+    find_end(q);
     return true;
 }
 
@@ -232,6 +244,8 @@ static void set_l1(Qcow *q, uint64_t i, uint64_t at)
     q->l1_dirty_to = clean ? (uint32_t)i + 1 : MAX(q->l1_dirty_to, (uint32_t)i + 1);
 }
 
+/* Zeroes all of it, also where the file ends before: only what changes of a table is written later,
+ * and room that the file does not reach counts as free for the next who opens the image. */
 static int own_table(Qcow *q, uint64_t offset)
 {
     uint64_t i = l1_index_of(q, offset), bytes = 8ULL << q->l2_bits;
@@ -239,8 +253,7 @@ static int own_table(Qcow *q, uint64_t offset)
     co_mutex_lock(&q->table_lock);
     if (!q->l1[i]) {
         uint64_t at = take_room(q, bytes, q->base.cluster);
-        if (!q->base.file->sparse || at < q->base.file->size)
-            ret = file_zero(q->base.file, at, bytes, false);
+        ret = file_zero(q->base.file, at, bytes, false);
         if (!ret)
             set_l1(q, i, at);
     }
@@ -263,7 +276,8 @@ static int set_entry(Qcow *q, uint64_t offset, uint64_t entry)
     return 0;
 }
 
-/* As many clusters in a row as lack room of their own. */
+/* As many clusters in a row as lack room of their own.  None is "fresh": each is written to its
+ * end, so that the file ends behind it, where the next who opens the image takes room. */
 static int qcow_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *alloc)
 {
     Qcow *q = qcow(node);
@@ -277,7 +291,6 @@ static int qcow_alloc(BlkNode *node, uint64_t offset, uint64_t bytes, Alloc *all
     end = align_up(start + e.bytes, node->cluster);
     *alloc = (Alloc){.start = start, .end = end};
     alloc->host = take_room(q, end - start, node->cluster);
-    alloc->fresh = node->file->sparse && alloc->host >= node->file->size;
     return 0;
 }
 

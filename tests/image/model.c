@@ -9,6 +9,7 @@
 #include "util/bytes.h"
 
 #define BASE_STAMP 1u
+#define STEP       256u /* sectors that are read at once */
 
 /* One write to a sector. */
 typedef struct Version {
@@ -105,8 +106,7 @@ static bool sector_is_right(const Model *model, uint64_t sector, const uint8_t *
 static bool verify(const Model *model, BlkNode *node, uint64_t certain, unsigned log_length,
                    uint64_t *where)
 {
-    enum { STEP = 256 };
-    uint8_t *data = aligned_alloc(4096, align_up(STEP * 512, 4096));
+    uint8_t *data = aligned_alloc(4096, STEP * 512);
     bool right = true;
     for (uint64_t at = 0; at < model->sectors && right; at += STEP) {
         uint64_t n = MIN(STEP, model->sectors - at);
@@ -145,6 +145,22 @@ void model_settle(Model *model)
     for (uint64_t i = 0; i < model->sectors; i++)
         for (unsigned j = 0; j < model->history[i]->len; j++)
             g_array_index(model->history[i], Version, j).begun = 0;
+}
+
+Model *model_after_cut(const Model *model, BlkNode *node)
+{
+    Model *after = model_new(model->sectors, 0);
+    uint8_t *data = aligned_alloc(4096, STEP * 512);
+    for (uint64_t at = 0; at < model->sectors; at += STEP) {
+        uint64_t n = MIN(STEP, model->sectors - at);
+        struct iovec iov = {data, n * 512};
+        g_assert_cmpint(node_read(node, at * 512, (IoBuf){&iov, 1, 0}, n * 512), ==, 0);
+        for (uint64_t i = 0; i < n; i++)
+            g_array_index(after->history[at + i], Version, 0).stamp = ld32_le(data + i * 512 + 8);
+    }
+    after->next_stamp = model->next_stamp;
+    free(data);
+    return after;
 }
 
 /* ---- Work ---- */

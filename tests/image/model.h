@@ -28,6 +28,9 @@ void model_free(Model *model);
 /* Sectors of a base image as model_new() expects them. */
 void model_fill_base(GByteArray *data, uint64_t sectors);
 
+/* Of what the node holds now, which model_verify_cut() found to be right. */
+Model *model_after_cut(const Model *model, BlkNode *node);
+
 /* What is done now is certain, whatever happens: a new record begins. */
 void model_settle(Model *model);
 /* Does random work on the node with several coroutines, checking what is read; log may be NULL. */

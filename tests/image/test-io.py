@@ -197,8 +197,37 @@ def faults():
     expect("can't open" in io("blkdebug:none:q", code=1), "no rules")
 
 
+def cut_zeros(name):
+    """The file ends with the last sector that is not zeros: within a table, or a cluster."""
+    with open(name, "r+b") as f:
+        data = f.read().rstrip(b"\0")
+        f.truncate(-(-len(data) // 512) * 512)
+
+
+def sessions():
+    """Nobody who opens a qcow takes room of its last table or cluster, wherever the file ends."""
+    with open("base", "wb") as f:
+        f.write(b"B" * (1 << 20))
+    for prepare in (lambda name: None, cut_zeros):
+        img("create", "-q", "-f", "qcow", "-b", "base", "-F", "raw", "q", "1M")
+        io("-f", "qcow", "-c", "write -P 0x11 0 512", "q")
+        prepare("q")
+        io("-f", "qcow", "-c", "write -P 0x22 512 512", "q")
+        io("-f", "qcow", "-c", "read -P 0x11 0 512", "-c", "read -P 0x22 512 512",
+           "-c", f"read -P {ord('B')} 1k 1023k", "q")
+        img("create", "-q", "-f", "qcow", "q", "4M")
+        io("-f", "qcow", "-c", "write -P 0x11 0 512", "-c", "flush", "-c", "write -P 0x44 64k 512",
+           "q")
+        prepare("q")
+        io("-f", "qcow", "-c", "write -c -P 0x22 4k 4k", "q")
+        io("-f", "qcow", "-c", "read -P 0x11 0 512", "-c", "read -P 0 512 3584",
+           "-c", "read -P 0x22 4k 4k", "-c", "read -P 0x44 64k 512",
+           "-c", "read -P 0 66048 3584", "-c", "read -P 0 68k 4028k", "q")
+
+
 if __name__ == "__main__":
     main([("requests", requests, True), ("subclusters", subclusters, True),
           ("recorded", recorded, True), ("asynchronous", asynchronous, True),
           ("image-commands", image_commands, True), ("bad-input", bad_input, True),
-          ("crash", crash, False), ("faults", faults, False)])
+          ("crash", crash, False), ("faults", faults, False),
+          ("sessions", sessions, False)])

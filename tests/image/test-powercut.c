@@ -6,6 +6,7 @@
  * image. Then the power is cut after each entry of the record, with what no flush covers kept, lost
  * or torn at random: the image must open, check must find no corruption (leaks are allowed), and
  * every sector must hold what was last flushed, or something newer.  (docs/qcow2-invariants.md)
+ * Then more work is done on it, which must not spoil anything.
  *
  * And every call to the file is made to fail in turn: requests may fail, the image must not.
  */
@@ -20,6 +21,10 @@
 #include "memfile.h"
 #include "model.h"
 #include "util/log.h"
+
+#define MAX_ROUNDS 60u /* of work after a cut, in a shape */
+#define SESSIONS   3u  /* of such a round */
+#define AFTER_CUT  8u  /* requests of each */
 
 typedef struct Shape {
     const char *name, *format, *options;
@@ -61,7 +66,7 @@ static const Shape shapes[] = {
     {"v3-data-sub", "qcow2", "cluster_size=16k,extended_l2=on", 600u << 10, 0, 0, 120, 48, true,
      false, true},
     {"qcow", "qcow", NULL, 8u << 20, 0, 1, 120},
-    {"qcow-backing", "qcow", NULL, 256u << 10, 200u << 10, 0, 120},
+    {"qcow-backing", "qcow", NULL, 6u << 20, 200u << 10, 1, 60, 8},
     {"vdi", "vdi", NULL, 4u << 20, 0, 0, 100},
     {"vpc", "vpc", "force_size=on", 6u << 20, 0, 0, 100},
     {"vmdk", "vmdk", NULL, 3u << 20, 0, 0, 80},
@@ -130,6 +135,13 @@ static void drop_image(BlkNode *node)
     node_abandon(node);
     if (data_file)
         file_close(data_file);
+}
+
+static GByteArray *contents_of(const Shape *s, BlkNode *node, const MemFile *file)
+{
+    if (s->data_file)
+        data_bytes = copy_of(data_file_of(node)->data);
+    return copy_of(file->data);
 }
 
 static void add_base(const Shape *s, BlkNode *node)
@@ -203,15 +215,43 @@ static Work work_of(const Shape *s, bool may_fail)
 
 /* ---- Power cuts ---- */
 
+/* What the cut left must not be in the way of who works on the image next, nor what he leaves in
+ * that of the one after him. */
+static BlkNode *work_on(const Shape *s, const Model *model, BlkNode *node, MemFile *file,
+                        unsigned length)
+{
+    uint64_t random = seed + length, where = 0;
+    Model *after = model_after_cut(model, node);
+    Work work = work_of(s, false);
+    work.operations = AFTER_CUT;
+    work.max_sectors = MIN(work.max_sectors, 48);
+    for (unsigned session = 0; session < SESSIONS; session++) {
+        file->random = random;
+        model_work(after, node, &work, &random, NULL);
+        g_assert_cmpint(node_flush(node), ==, 0);
+        GByteArray *left = contents_of(s, node, file);
+        drop_image(node);
+        node = open_image(s, left, &file);
+        g_assert_nonnull(node);
+    }
+    if (!check_is_clean(node, true) || !model_verify(after, node, &where))
+        g_error("%s: seed %" G_GUINT64_FORMAT
+                ": work after entry %u spoiled sector %" G_GUINT64_FORMAT,
+                s->name, seed, length, where);
+    model_free(after);
+    return node;
+}
+
 static void try_cut(const Shape *s, const Model *model, const GByteArray *before, const GArray *log,
-                    unsigned length, uint64_t *random)
+                    unsigned length, bool go_on, uint64_t *random)
 {
     uint64_t where = 0, kept = *random;
+    MemFile *file;
     if (s->data_file) {
         g_autoptr(GByteArray) empty = g_byte_array_new();
         data_bytes = memfile_replay_one(empty, log, length, 1, random);
     }
-    BlkNode *node = open_image(s, memfile_replay(before, log, length, random), NULL);
+    BlkNode *node = open_image(s, memfile_replay(before, log, length, random), &file);
     if (!node)
         g_error("%s: seed %" G_GUINT64_FORMAT ": does not open after entry %u (%" G_GUINT64_FORMAT
                 ")",
@@ -223,6 +263,8 @@ static void try_cut(const Shape *s, const Model *model, const GByteArray *before
         g_error("%s: seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT
                 " lost what was flushed, after entry %u",
                 s->name, seed, where, length);
+    if (go_on)
+        node = work_on(s, model, node, file, length);
     drop_image(node);
 }
 
@@ -291,9 +333,10 @@ static void test_power_cut(gconstpointer data)
     g_assert_true(model_verify(model, node, &where));
     file->log = NULL;
     drop_image(node);
+    unsigned step = log->len / MAX_ROUNDS + 1;
     for (unsigned length = 0; length <= log->len; length++)
         for (int variant = 0; variant < 3; variant++)
-            try_cut(s, model, before, log, length, &cut_random);
+            try_cut(s, model, before, log, length, !variant && length % step == 0, &cut_random);
     memfile_log_free(log);
     model_free(model);
     g_byte_array_unref(before);
@@ -372,9 +415,7 @@ static bool run_fault(const Shape *s, const GByteArray *image, const Fault *f, u
     if (!model_verify(model, node, &where) || node_flush(node))
         g_error("%s, %s %u, seed %" G_GUINT64_FORMAT ": sector %" G_GUINT64_FORMAT " is lost",
                 s->name, f->name, n, seed, where);
-    GByteArray *left = copy_of(file->data);
-    if (s->data_file)
-        data_bytes = copy_of(data_file_of(node)->data);
+    GByteArray *left = contents_of(s, node, file);
     drop_image(node);
     node = open_image(s, left, NULL);
     g_assert_nonnull(node);
