@@ -47,6 +47,7 @@ typedef struct HostFile {
         uint64_t start, end, written;
         bool data;
     } run;
+    CoMutex flush_lock;
     uint64_t written, flushed; /* count changes; a flush without any is free */
     int flush_error;           /* a flush failed once: what was to be written may be gone */
 } HostFile;
@@ -218,20 +219,23 @@ static int host_flush_run(void *opaque)
 }
 
 /* When fdatasync() fails, the kernel drops the pages that it could not write and forgets that it
- * did: a second call would succeed without the data being there.  So the failure sticks. */
+ * did: a second call would succeed without the data being there.  So the failure sticks, and only
+ * one call runs at a time: of two, only one would fail.  Whoever waited may be done by then. */
 static int host_flush(BlkFile *file)
 {
     HostFile *h = host(file);
-    uint64_t upto = h->written;
-    if (h->flush_error)
-        return h->flush_error;
-    if (h->no_flush || h->flushed == upto)
+    uint64_t wanted = h->written;
+    if (h->no_flush)
         return 0;
-    int ret = co_pool(host_flush_run, h);
-    if (ret)
-        h->flush_error = ret;
-    else
-        h->flushed = MAX(h->flushed, upto);
+    co_mutex_lock(&h->flush_lock);
+    uint64_t upto = h->written;
+    if (!h->flush_error && h->flushed < wanted) {
+        h->flush_error = co_pool(host_flush_run, h);
+        if (!h->flush_error)
+            h->flushed = upto;
+    }
+    int ret = h->flush_error;
+    co_mutex_unlock(&h->flush_lock);
     return ret;
 }
 

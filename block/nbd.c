@@ -33,6 +33,7 @@ typedef struct NbdFile {
     CoQueue waiting; /* for the connection */
     int64_t last_attempt;
     bool no_zero, no_trim, no_flush, no_status;
+    CoMutex flush_lock;        /* of two flushes at once, a server may let only one fail */
     uint64_t written, flushed; /* count changes, as of a host file */
     int flush_error;
 } NbdFile;
@@ -371,14 +372,18 @@ static int store_flush(BlkFile *file)
 {
     NbdFile *n = nbd(file);
     NbdRequest r = {.kind = NBD_FLUSH};
+    uint64_t wanted = n->written;
+    co_mutex_lock(&n->flush_lock);
     uint64_t upto = n->written;
-    if (n->flush_error || n->no_flush || n->flushed == upto)
-        return n->flush_error;
-    int ret = run(n, &r);
-    if (ret)
-        n->flush_error = ret; /* what was to be written may be gone */
-    else
-        n->flushed = MAX(n->flushed, upto);
+    if (!n->flush_error && !n->no_flush && n->flushed < wanted) {
+        int ret = run(n, &r);
+        if (ret)
+            n->flush_error = ret; /* what was to be written may be gone */
+        else
+            n->flushed = upto;
+    }
+    int ret = n->flush_error;
+    co_mutex_unlock(&n->flush_lock);
     return ret;
 }
 
