@@ -461,6 +461,7 @@ BlkFile *blkdebug_open(BlkFile *child, const char *config, GError **error)
                         .name = g_strdup(child->name),
                         .size = child->size,
                         .readonly = child->readonly,
+                        .fixed = child->fixed,
                         .sparse = child->sparse,
                         .align = 1};
     if (!config || !*config || read_config(d, config, error))

@@ -142,6 +142,7 @@ BlkFile *crypt_file_new(BlkFile *below, const Cipher *cipher, uint64_t first_byt
                         .name = g_strdup(below->name),
                         .size = below->size,
                         .readonly = below->readonly,
+                        .fixed = below->fixed,
                         .align = 1};
     c->below = below;
     c->cipher = cipher;

@@ -261,6 +261,16 @@ static bool range_ok(uint64_t offset, uint64_t bytes)
     return bytes <= INT64_MAX && offset <= INT64_MAX - bytes;
 }
 
+/* What a write to the range would fail with, whatever becomes of it. */
+static int may_write(const BlkFile *file, uint64_t offset, uint64_t bytes)
+{
+    if (!range_ok(offset, bytes))
+        return -EFBIG;
+    if (file->readonly)
+        return -EROFS;
+    return file->fixed && bytes && offset + bytes > file->size ? -ENOSPC : 0;
+}
+
 /* What is asked of the files that lie at the bottom, a line each. */
 static void trace(const BlkFile *file, const char *what, uint64_t offset, uint64_t bytes)
 {
@@ -295,16 +305,13 @@ static int write_aligned(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t byt
 
 int file_write(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
-    if (!range_ok(offset, bytes))
-        return -EFBIG;
-    if (file->readonly)
-        return -EROFS;
-    if (!bytes)
-        return 0;
+    int ret = may_write(file, offset, bytes);
+    if (ret || !bytes)
+        return ret;
     trace(file, "write", offset, bytes);
     file->size = MAX(file->size, offset + bytes);
     file_event(file, EVENT_PWRITEV);
-    int ret = write_aligned(file, offset, buf, bytes);
+    ret = write_aligned(file, offset, buf, bytes);
     if (!ret)
         file_event(file, EVENT_PWRITEV_DONE);
     return ret;
@@ -322,7 +329,7 @@ int file_read_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 
 int file_write_nowait(BlkFile *file, uint64_t offset, IoBuf buf, uint64_t bytes)
 {
-    if (!file->ops->write_nowait || file->align > 1 || file->readonly || !range_ok(offset, bytes))
+    if (!file->ops->write_nowait || file->align > 1 || may_write(file, offset, bytes))
         return -EAGAIN;
     int ret = file->ops->write_nowait(file, offset, buf, bytes);
     if (!ret)
@@ -377,18 +384,15 @@ static int write_zeros(BlkFile *file, uint64_t offset, uint64_t bytes)
 
 int file_zero(BlkFile *file, uint64_t offset, uint64_t bytes, bool unmap)
 {
-    if (!range_ok(offset, bytes))
-        return -EFBIG;
-    if (file->readonly)
-        return -EROFS;
-    if (!bytes)
-        return 0;
+    int ret = may_write(file, offset, bytes);
+    if (ret || !bytes)
+        return ret;
     trace(file, unmap ? "discard" : "zero", offset, bytes);
     if (file->ops->zero && !((offset | bytes) & (file->align - 1))) {
         file_event(file, EVENT_PWRITEV_ZERO);
         Track track;
         track_begin(&file->writing, &track, offset, offset + bytes, false);
-        int ret = file->ops->zero(file, offset, bytes, unmap);
+        ret = file->ops->zero(file, offset, bytes, unmap);
         track_end(&file->writing, &track);
         if (!ret)
             file->size = MAX(file->size, offset + bytes);
@@ -444,15 +448,14 @@ int file_reserve(BlkFile *file, uint64_t offset, uint64_t bytes)
 int file_copy_from(BlkFile *file, uint64_t offset, BlkFile *from, uint64_t from_offset,
                    uint64_t bytes)
 {
-    if (!range_ok(offset, bytes) || !range_ok(from_offset, bytes))
-        return -EFBIG;
-    if (file->readonly)
-        return -EROFS;
+    int ret = range_ok(from_offset, bytes) ? may_write(file, offset, bytes) : -EFBIG;
+    if (ret)
+        return ret;
     if (!file->ops->copy_from || file->align > 1 || from->align > 1)
         return -ENOTSUP;
     file->size = MAX(file->size, offset + bytes);
     file_event(file, EVENT_PWRITEV);
-    int ret = file->ops->copy_from(file, offset, from, from_offset, bytes);
+    ret = file->ops->copy_from(file, offset, from, from_offset, bytes);
     if (!ret)
         file_event(file, EVENT_PWRITEV_DONE);
     return ret;

@@ -507,6 +507,7 @@ static bool host_file_inspect(HostFile *h, bool direct, GError **error)
     h->in_memory = !h->device && !fstatfs(h->fd, &fs) && fs.f_type == TMPFS_MAGIC;
     file->size = (uint64_t)st.st_size;
     file->sparse = !h->device;
+    file->fixed = h->device;
     file->align = direct ? probe_alignment(h->fd) : 1;
     if (h->device && ioctl(h->fd, BLKGETSIZE64, &file->size))
         return fail_errno(error, errno, "cannot tell the size of '%s'", file->name);

@@ -462,6 +462,7 @@ static bool describe(NbdFile *n, bool writable, GError **error)
     file->size = (uint64_t)size;
     file->align = align > 1 ? (unsigned)align : 1;
     file->readonly = !writable;
+    file->fixed = true;
     return true;
 }
 

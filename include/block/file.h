@@ -105,6 +105,7 @@ struct BlkFile {
     char *name;
     uint64_t size; /* the end of what is written or being written */
     bool readonly;
+    bool fixed;     /* the length cannot change: writes past the end are -ENOSPC */
     bool sparse;    /* what was never written past the end reads as zeros after an extension */
     unsigned align; /* of offsets, lengths and memory that ops accept: 1, or O_DIRECT's */
     Tracker

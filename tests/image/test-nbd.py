@@ -196,6 +196,27 @@ def killed_under_load():
         expect(p.returncode == 1 and "Input/output error" in out, out)
 
 
+def full():
+    """A disk that fills up says so, and is not taken for another one when its server comes back."""
+    with open("raw", "wb") as f:
+        f.truncate(2 * MIB)
+    done = ("ops;", "failed", "rror")
+    end = time.monotonic() + 60
+    with Server("raw", "-f", "raw") as server:
+        img("create", "-q", "-f", "qcow2", names()[0], "64M")
+        with Shell("-f", "qcow2", names()[0]) as shell:
+            expect("ops;" in shell.say("write -P 1 0 64k", done), "write")
+            out = shell.say("write -P 2 1M 8M", done)
+            expect("No space left on device" in out, out)
+            expect("ops;" in shell.say("write -P 3 0 64k", done), "in place")
+            shell.p.stdin.write("flush\n")
+            expect("ops;" in shell.say("read -P 3 0 64k", done), "read")
+            server.kill()
+            with Server("raw", "-f", "raw"):
+                while "ops;" not in shell.say("read -P 3 0 64k", done):
+                    expect(time.monotonic() < end, "does not connect anew")
+
+
 def machine():
     """A machine whose disk's server dies goes on, and ends when it is told to."""
     data()
@@ -291,4 +312,5 @@ if __name__ == "__main__":
         sys.exit(0)
     main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
           ("dying", dying, True), ("killed-under-load", killed_under_load, True),
-          ("machine", machine, True), ("below", below, True), ("strangers", strangers, False), ("names", bad_names, False)])
+          ("full", full, True), ("machine", machine, True), ("below", below, True),
+          ("strangers", strangers, False), ("names", bad_names, False)])
