@@ -260,15 +260,31 @@ static int backup_before_write(Blk *blk, uint64_t offset, uint64_t bytes)
 
 static void backup_begin(BlkJob *job)
 {
-    if (job->full)
-        chunks_set_all(job->todo);
+    chunks_set_all(job->todo);
     job->total = job->todo->set << CHUNK_BITS;
     job->blk->before_write = backup_before_write;
+}
+
+/* What the topmost image does not hold is not to be copied.  Guests may write while that is looked
+ * up: such chunks are saved by then and no longer marked, whatever the image says of them now. */
+static int backup_skip_unallocated(BlkJob *job)
+{
+    Chunks *own = chunks_new(job->blk->root->size);
+    int ret = own ? job_mark_allocated(job, own) : -ENOMEM;
+    for (uint64_t i = 0; !ret && i < own->count; i++)
+        if (!chunks_is_set(own, i))
+            chunks_clear(job->todo, i);
+    job->total = job->offset + (job->todo->set << CHUNK_BITS);
+    free(own);
+    return ret;
 }
 
 static int backup_all(BlkJob *job)
 {
     uint64_t chunk = 0;
+    int skipped = job->full ? 0 : backup_skip_unallocated(job);
+    if (skipped)
+        return skipped;
     while ((chunk = chunks_next(job->todo, chunk)) < job->todo->count) {
         uint64_t before = job->offset;
         int ret = backup_range(job, chunk << CHUNK_BITS, CHUNK_BYTES);

@@ -417,6 +417,62 @@ static void test_backup(gconstpointer more)
     blk_close(blk);
 }
 
+static uint64_t allocated_in(const char *name)
+{
+    g_autofree char *path = path_of(name);
+    CoSched *sched = co_sched_new(loop_main());
+    NodeMode mode = {.no_backing = true};
+    BlkNode *node = node_open(sched, path, NULL, &mode, NULL);
+    uint64_t bytes = 0;
+    Extent e;
+    for (uint64_t at = 0; at < node->size; at += e.bytes) {
+        g_assert_cmpint(node->fmt->map(node, at, node->size - at, 0, &e), ==, 0);
+        bytes += e.kind == EXTENT_UNALLOCATED ? 0 : e.bytes;
+    }
+    node_abandon(node);
+    co_sched_free(sched);
+    return bytes;
+}
+
+/* Only what the topmost image holds, on the same backing file.  It is slow enough for the guest to
+ * overwrite all kinds of chunks. */
+static void test_backup_top(gconstpointer more)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(6);
+    uint8_t expected[CHUNKS], then[CHUNKS];
+    End end = {0};
+    GError *error = NULL;
+    g_autofree char *copy = path_of("copy");
+    unlink(copy);
+    make("base", "qcow2", NULL);
+    Blk *blk = open_drive("@base");
+    memset(expected, 0, CHUNKS);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        scribble(blk, random, expected);
+    blk_close(blk);
+    make("top", "qcow2", "base");
+    blk = open_drive("@top");
+    for (unsigned i = 0; i < 8; i++)
+        scribble(blk, random, expected);
+    blk_close(blk);
+    uint64_t own = allocated_in("top");
+    blk = open_with("@top", more);
+    BlkCopy what = {.file = copy, .speed = 4u << 20};
+    memcpy(then, expected, sizeof(then));
+    g_assert_true(blk_job_backup(blk, &what, ended, &end, &error));
+    for (unsigned i = 0; i < 5; i++)
+        scribble_slowly(blk, random, expected);
+    ends_well(&end);
+    expect_all(blk, expected);
+    blk_close(blk);
+    blk = open_drive("@copy");
+    expect_all(blk, then);
+    blk_close(blk);
+    g_assert_cmpuint(own, >, 0);
+    g_assert_cmpuint(allocated_in("copy"), >=, own);
+    g_assert_cmpuint(allocated_in("copy"), <=, own + (5 << 16));
+}
+
 static void add(const char *name, GTestDataFunc fn)
 {
     g_autofree char *plain = g_strconcat("/work/", name, NULL);
@@ -439,5 +495,6 @@ int main(int argc, char **argv)
     add("stream", test_stream);
     add("mirror", test_mirror);
     add("backup", test_backup);
+    add("backup-top", test_backup_top);
     return drives_end(g_test_run());
 }

@@ -93,6 +93,11 @@ static void test_jobs(void)
     check("drive_backup -f d0 @ raw", "copy", "");
     wait_for_jobs();
     g_assert_cmpint(byte_of_file("copy", 65536), ==, 5);
+    check("drive_backup d0 @", "overlay", "");
+    wait_for_jobs();
+    Blk *overlay = open_drive("@overlay,id=o,readonly=on");
+    expect_at(overlay, 0, 5, 1 << 20);
+    blk_close(overlay);
     check("drive_mirror -f d0 @ raw", "mirror", "");
     check_has("info block-jobs", NULL, "Type mirror, device d0: Completed ");
     check_has("eject d0", NULL, "drive 'd0' is busy: drive_mirror is under way");
