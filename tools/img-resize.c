@@ -36,16 +36,14 @@ static bool new_size(const ResizeArgs *args, const BlkNode *node, uint64_t *size
     const char *digits = args->size + (sign == '+' || sign == '-');
     if (!img_parse_size("resize", digits, size))
         return false;
-    if (sign == '+') {
+    if (sign == '+')
         *size += node->size;
-    } else if (sign == '-') {
-        if (*size >= node->size) {
-            report_error("New image size must be positive");
-            return false;
-        }
-        *size = node->size - *size;
-    }
-    return true;
+    else if (sign == '-')
+        *size = node->size - MIN(*size, node->size);
+    if (*size)
+        return true;
+    report_error("New image size must be positive");
+    return false;
 }
 
 static bool check_direction(const ResizeArgs *args, const BlkNode *node, uint64_t size)

@@ -133,6 +133,12 @@ def resize():
                 check_ok("r")
     same("resize", "-f", "raw", "r", "-1M")
     same("resize", "-f", "raw", "--shrink", "r", "-100M")
+    for fmt in ("raw", "qcow2"):
+        peer("create", "-q", "-f", fmt, "r", "1M")
+        for size in ("0", "0k", "-1M", "-2M"):
+            same("resize", "-f", fmt, "--shrink", "r", size)
+        same("resize", "-f", fmt, "r", "+0")
+        expect(json.loads(peer("info", "-f", fmt, "--output=json", "r"))["virtual-size"] == MIB, fmt)
     expect("is no size" in img("resize", "r", "1Q", code=1), "bad size")
     expect("give a file" in img("resize", "r", code=1), "no size")
     img("create", "-q", "-f", "qcow2", "p", "1M")
