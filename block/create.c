@@ -2,9 +2,11 @@
 /* Creating images: what all formats share. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats.h"
+#include "json-name.h"
 #include "nbd.h"
 #include "util/error.h"
 
@@ -138,6 +140,34 @@ bool fail_backing_format(const char *backing, GError **error)
                 backing);
 }
 
+/* Whether making name would empty the file that other, maybe "json:", leads to. */
+static bool is_same_file(const char *name, const char *other)
+{
+    JsonName json = {0};
+    struct stat x, y;
+    if (json_name_is(other) && !json_name_parse(other, &json, NULL))
+        return false;
+    bool same = !stat(host_file_path(name), &x) &&
+                !stat(host_file_path(json.file ? json.file : other), &y) && x.st_dev == y.st_dev &&
+                x.st_ino == y.st_ino;
+    json_name_clear(&json);
+    return same;
+}
+
+static bool fail_own_backing(const char *name, GError **error)
+{
+    return fail(error,
+                "%s: Error: Trying to create an image with the same filename as the backing file",
+                name);
+}
+
+static bool check_backing_is_other(const char *name, const char *backing, GError **error)
+{
+    g_autofree char *path = backing_path(host_file_path(name), backing);
+    bool same = !strcmp(name, backing) || is_same_file(name, path);
+    return !same || fail_own_backing(name, error);
+}
+
 /* Opens the backing file to see that it is one, and how large. */
 static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, bool has_size,
                             bool remembers_format, GError **error)
@@ -154,10 +184,13 @@ static bool look_at_backing(CoSched *sched, const char *name, CreateSpec *spec, 
         node_abandon(node);
         return false;
     }
+    bool ring = false;
+    for (const BlkNode *below = node->backing; below; below = below->backing)
+        ring |= is_same_file(name, below->name);
     if (!has_size)
         spec->size = node->size;
     node_abandon(node);
-    return true;
+    return !ring || fail_own_backing(name, error);
 }
 
 bool image_create(CoSched *sched, const char *name, const char *format, CreateSpec *spec,
@@ -174,6 +207,8 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         return fail(error, "%s: Backing file not supported for file format '%s'", name, fmt->name);
     if (spec->backing && !spec->backing_format)
         return fail_backing_format(spec->backing, error);
+    if (spec->backing && !check_backing_is_other(name, spec->backing, error))
+        return false;
     if (spec->backing && (!unchecked || !has_size) &&
         !look_at_backing(sched, name, spec, has_size, fmt->backing_format, error))
         return false;

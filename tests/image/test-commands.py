@@ -238,6 +238,50 @@ def commit_closes_base():
     expect(bitmap["flags"] == ["auto"], bitmap)
 
 
+def own_backing():
+    """An image is never made over its own backing file, nor over one further below."""
+    os.mkdir("d")
+    for name in ("d/x", "d/y"):
+        peer("create", "-q", "-f", "qcow2", *(["-b", "x", "-F", "qcow2"] if name == "d/y" else []), name, "1M")
+    io("write -P 5 0 64k", file="d/x")
+    os.symlink("x", "d/link")
+    os.link("d/x", "d/hard")
+    os.chdir("d")
+    with open("x", "rb") as f:
+        before = f.read()
+    same("create", "-f", "qcow2", "-b", "x", "-F", "qcow2", "x")
+    wrong = "Trying to create an image with the same filename as the backing file"
+    part = json.dumps({"driver": "qcow2", "file": {"driver": "file", "filename": "x"}})
+    for backing in ("x", "./x", "../d/x", "file:x", "link", "hard", "json:" + part):
+        for unchecked in ([], ["-u"]):
+            out = img("create", "-f", "qcow2", "-b", backing, "-F", "qcow2", *unchecked, "x", "1M", code=1)
+            expect(wrong in out, out)
+    os.chdir("..")
+    for backing, name in (("x", "d/x"), ("y", "d/x"), ("x", "d/link")):
+        expect(wrong in img("create", "-f", "qcow2", "-b", backing, "-F", "qcow2", name, "1M", code=1), backing)
+    with open("d/x", "rb") as f:
+        expect(f.read() == before, "the image has changed")
+
+
+def drive_backup():
+    """A backup of the topmost image, as the peer reads it."""
+    layered()
+    with subprocess.Popen([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio",
+                           "-drive", "file=top.qcow2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as p:
+        p.stdin.write("drive_backup ide0-hd0 copy.qcow2\n")
+        said = ""
+        while "No active jobs" not in said and p.poll() is None:
+            p.stdin.write("info block-jobs\n")
+            said = p.stdout.readline()
+        p.communicate("quit\n", timeout=60)
+    equal("top.qcow2", "copy.qcow2")
+    expect("base.raw" in peer("info", "copy.qcow2"), "backing file")
+    check_ok("copy.qcow2")
+    run("qemu-io", "-c", "write -P 9 128k 64k", "-f", "raw", "base.raw")
+    equal("top.qcow2", "copy.qcow2")
+
+
 def locked_data_file():
     """A drive whose base was written and closed again still has its external data file for itself."""
     img("create", "-q", "-f", "qcow2", "-o", "data_file=data", "base", "1M")
@@ -779,5 +823,5 @@ if __name__ == "__main__":
         (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
         (compact, True), (compact_tables, True), (names, False), (progress, False),
-        (commit_closes_base, True), (locked_data_file, False), (json_names, True), (matrix, True),
-        (bad_input, False))])
+        (commit_closes_base, True), (locked_data_file, False), (own_backing, True),
+        (drive_backup, True), (json_names, True), (matrix, True), (bad_input, False))])
