@@ -581,6 +581,11 @@ static int compression_run(void *opaque)
     return c->node->fmt->compress(c->node, c->in, c->out);
 }
 
+void *node_alloc_packed(const BlkNode *node)
+{
+    return block_alloc(MAX(node->cluster, node->packed_max));
+}
+
 int node_compress(BlkNode *node, const void *data, void *out)
 {
     Compression c = {.node = node, .in = data, .out = out};

@@ -80,7 +80,7 @@ typedef struct CopyCall {
 static int write_compressed(BlkNode *to, uint64_t offset, const uint8_t *data, uint64_t bytes)
 {
     int ret = 0;
-    uint8_t *out = block_alloc(to->cluster);
+    uint8_t *out = node_alloc_packed(to);
     if (!out)
         return -ENOMEM;
     for (uint64_t at = 0; at < bytes && !ret; at += to->cluster) {

@@ -348,7 +348,7 @@ static void worker_main(void *opaque)
     Copy *copy = opaque;
     uint64_t cluster = copy->target->cluster;
     Worker w = {.copy = copy, .data = block_alloc(MAX(copy->piece, cluster))};
-    w.packed = copy->compress ? block_alloc(MAX(cluster, copy->target->packed_max)) : NULL;
+    w.packed = copy->compress ? node_alloc_packed(copy->target) : NULL;
     if (w.data && (w.packed || !copy->compress))
         copy_pieces(&w);
     else

@@ -41,7 +41,7 @@ typedef struct Request {
 
 static int write_clusters_compressed(BlkNode *node, const Request *r)
 {
-    uint8_t *cluster = block_alloc(node->cluster), *packed = block_alloc(node->cluster);
+    uint8_t *cluster = block_alloc(node->cluster), *packed = node_alloc_packed(node);
     int ret = cluster && packed ? 0 : -ENOMEM;
     for (uint64_t done = 0; done < r->bytes && !ret; done += node->cluster) {
         uint64_t n = MIN(r->bytes - done, node->cluster);

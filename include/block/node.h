@@ -300,8 +300,10 @@ int node_flush(BlkNode *node);
  * which also tells what is wrong.  (co) */
 uint64_t node_copy_from(BlkNode *node, uint64_t offset, BlkNode *from, uint64_t from_offset,
                         uint64_t bytes);
-/* Compresses one whole cluster into out, which holds packed_max bytes or a cluster: its length,
- * -ENOSPC if it does not shrink, -ENOTSUP if the format has no compression. (co) */
+/* Room for what node_compress() makes; free(). */
+void *node_alloc_packed(const BlkNode *node);
+/* Compresses one whole cluster into out, of node_alloc_packed(): its length, -ENOSPC if it does not
+ * shrink, -ENOTSUP if the format has no compression. (co) */
 int node_compress(BlkNode *node, const void *data, void *out);
 /* Stores what node_compress() made at offset, a multiple of the cluster size. (co) */
 int node_write_compressed(BlkNode *node, uint64_t offset, const void *in, size_t in_bytes);

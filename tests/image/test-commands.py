@@ -263,23 +263,49 @@ def own_backing():
         expect(f.read() == before, "the image has changed")
 
 
-def drive_backup():
-    """A backup of the topmost image, as the peer reads it."""
-    layered()
+def on_drive(drive, command):
+    """A job of the monitor, to its end."""
     with subprocess.Popen([VMRUN, "-accel", "qtest", "-display", "none", "-S", "-monitor", "stdio",
-                           "-drive", "file=top.qcow2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, bufsize=1) as p:
-        p.stdin.write("drive_backup ide0-hd0 copy.qcow2\n")
+                           "-drive", drive], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, bufsize=1) as p:
+        p.stdin.write(command + "\n")
         said = ""
         while "No active jobs" not in said and p.poll() is None:
             p.stdin.write("info block-jobs\n")
             said = p.stdout.readline()
-        p.communicate("quit\n", timeout=60)
+        _, errors = p.communicate("quit\n", timeout=60)
+    expect(p.returncode == 0 and "backup of" not in errors, f"{command}: {p.returncode}: {errors}")
+
+
+def drive_backup():
+    """A backup of the topmost image, as the peer reads it."""
+    layered()
+    on_drive("file=top.qcow2", "drive_backup ide0-hd0 copy.qcow2")
     equal("top.qcow2", "copy.qcow2")
     expect("base.raw" in peer("info", "copy.qcow2"), "backing file")
     check_ok("copy.qcow2")
     run("qemu-io", "-c", "write -P 9 128k 64k", "-f", "raw", "base.raw")
     equal("top.qcow2", "copy.qcow2")
+
+
+def incompressible():
+    """What grows when it is compressed still fits its buffer, and its grain of a streamOptimized disk."""
+    with open("in.raw", "wb") as f:
+        f.write(random.Random(SEED).randbytes(MIB))
+    args = [a for at in range(0, MIB, 65536) for a in ("-c", f"write -c -s g{at} {at} 64k")]
+    with open("in.raw", "rb") as f:
+        for at in range(0, MIB, 65536):
+            with open(f"g{at}", "wb") as g:
+                g.write(f.read(65536))
+    for write in ("io", "backup", "convert"):
+        peer("create", "-q", "-f", "vmdk", "-o", "subformat=streamOptimized", "s.vmdk", "1M")
+        if write == "io":
+            run(IO, "-f", "vmdk", *args, "s.vmdk")
+        elif write == "backup":
+            on_drive("file=in.raw,format=raw", "drive_backup -n -f -c ide0-hd0 s.vmdk vmdk")
+        else:
+            img("convert", "-n", "-c", "-f", "raw", "-O", "vmdk", "in.raw", "s.vmdk")
+        equal("in.raw", "s.vmdk")
 
 
 def locked_data_file():
@@ -824,4 +850,5 @@ if __name__ == "__main__":
         (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
         (compact, True), (compact_tables, True), (names, False), (progress, False),
         (commit_closes_base, True), (locked_data_file, False), (own_backing, True),
-        (drive_backup, True), (json_names, True), (matrix, True), (bad_input, False))])
+        (drive_backup, True), (json_names, True), (matrix, True), (incompressible, True),
+        (bad_input, False))])
