@@ -56,7 +56,8 @@ static void describe_limits(const Blk *blk, GString *out)
 static void describe_image(const BlkNode *node, GString *out)
 {
     g_autofree char *size = format_size(node->size);
-    g_autofree char *disk = format_size(host_file_allocated(node->file));
+    int64_t taken = host_file_allocated(node->file);
+    g_autofree char *disk = taken < 0 ? g_strdup("unavailable") : format_size((uint64_t)taken);
     g_string_append_printf(
         out, "image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
         node->name, node->fmt->name, size, node->size, disk);

@@ -449,6 +449,14 @@ bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode)
     return true;
 }
 
+bool host_file_is_same(const BlkFile *a, const BlkFile *b)
+{
+    uint64_t device, inode, other_device, other_inode;
+    return host_file_identity(a, &device, &inode) &&
+           host_file_identity(b, &other_device, &other_inode) && device == other_device &&
+           inode == other_inode;
+}
+
 void host_file_hint(BlkFile *file, bool nocow, uint32_t extent_bytes)
 {
     HostFile *h = host_under(file);
@@ -460,13 +468,13 @@ void host_file_hint(BlkFile *file, bool nocow, uint32_t extent_bytes)
         apply_hints(h);
 }
 
-uint64_t host_file_allocated(const BlkFile *file)
+int64_t host_file_allocated(const BlkFile *file)
 {
     const HostFile *h = host_under(file);
     struct stat st;
     if (!h || fstat(h->fd, &st))
-        return file->size;
-    return (uint64_t)st.st_blocks * 512;
+        return -1;
+    return (int64_t)st.st_blocks * 512;
 }
 
 bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error)

@@ -13,7 +13,6 @@
 #include "util/error.h"
 
 #define PROBE_BYTES 2048u
-#define MAX_CHAIN   256 /* backing files below one another */
 
 const BlkFormat *const block_formats[] = {&raw_format,  &qcow_format, &qcow2_format,
                                           &luks_format, &vdi_format,  &vhdx_format,
@@ -122,8 +121,8 @@ static bool open_backing(BlkNode *node, const Above *above, GError **error)
     if (!name || !*name || node->mode.no_backing)
         return true;
     Above here = {above, node->file, above ? above->depth + 1 : 1};
-    if (here.depth > MAX_CHAIN)
-        return fail(error, "the backing chain is longer than %d images", MAX_CHAIN);
+    if (here.depth > NODE_MAX_CHAIN)
+        return fail(error, "the backing chain is longer than %d images", NODE_MAX_CHAIN);
     g_autofree char *path = node->mode.backing ? g_strdup(name) : backing_path(node->name, name);
     if (!node->mode.backing && !check_name(name, error))
         return fail_prefix(error, "backing file of '%s'", node->name);
@@ -133,12 +132,8 @@ static bool open_backing(BlkNode *node, const Above *above, GError **error)
 
 static bool is_ring(const BlkFile *file, const Above *above)
 {
-    uint64_t dev, ino, other_dev, other_ino;
-    if (!host_file_identity(file, &dev, &ino))
-        return false;
     for (; above; above = above->above)
-        if (host_file_identity(above->file, &other_dev, &other_ino) && dev == other_dev &&
-            ino == other_ino)
+        if (host_file_is_same(file, above->file))
             return true;
     return false;
 }
@@ -258,14 +253,15 @@ BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode,
 
 /* ---- Asking ---- */
 
-uint64_t node_allocated(const BlkNode *node)
+int64_t node_allocated(const BlkNode *node)
 {
-    uint64_t bytes = host_file_allocated(node->file);
+    int64_t bytes = host_file_allocated(node->file);
     for (unsigned n = 0; node->fmt->sums_files; n++) {
         BlkFile *file = node->fmt->other_file(node, n);
         if (!file)
             break;
-        bytes += host_file_allocated(file);
+        int64_t more = host_file_allocated(file);
+        bytes = bytes < 0 || more < 0 ? -1 : bytes + more;
     }
     return bytes;
 }

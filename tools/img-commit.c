@@ -47,6 +47,27 @@ static bool same_file(const char *a, const char *b)
                              x.st_dev == y.st_dev && x.st_ino == y.st_ino);
 }
 
+/* Opens what is to lie below node, the last of a chain that begins with top. */
+static BlkNode *open_below(BlkNode *top, BlkNode *node, const char *name, GError **error)
+{
+    NodeMode mode = {.no_backing = true};
+    BlkNode *below = node_open(node->sched, name, node->backing_format, &mode, error);
+    int depth = 0;
+    bool ring = false;
+    for (const BlkNode *above = top; below && above; above = above->backing) {
+        ring |= host_file_is_same(above->file, below->file);
+        depth++;
+    }
+    if (ring)
+        fail(error, "'%s' is its own backing file: the chain never ends", name);
+    else if (depth > NODE_MAX_CHAIN)
+        fail(error, "the backing chain is longer than %d images", NODE_MAX_CHAIN);
+    else
+        return below;
+    node_abandon(below);
+    return NULL;
+}
+
 /* Opens the image, and those below it as far as the base, which stays closed: its name and format
  * come back.  The chain is linked by hand. */
 static BlkNode *open_upper(const CommitArgs *args, const char *file, char **base, char **format,
@@ -72,8 +93,7 @@ static BlkNode *open_upper(const CommitArgs *args, const char *file, char **base
             *format = g_strdup(node->backing_format);
             return top;
         }
-        NodeMode mode = {.no_backing = true};
-        node->backing = node_open(node->sched, below, node->backing_format, &mode, error);
+        node->backing = open_below(top, node, below, error);
     }
     node_abandon(top);
     return NULL;

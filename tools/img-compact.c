@@ -89,7 +89,8 @@ static bool compact(const CompactArgs *args, BlkNode *node, GError **error)
 /* A raw image's file keeps its length. */
 static uint64_t taken(const BlkNode *node)
 {
-    return node->fmt->alloc ? node->file->size : node_allocated(node);
+    int64_t bytes = node->fmt->alloc ? -1 : node_allocated(node);
+    return bytes < 0 ? node->file->size : (uint64_t)bytes;
 }
 
 static int compact_file(CompactArgs *args, const char *file)

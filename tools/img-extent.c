@@ -60,8 +60,8 @@ bool img_extent_cut_hole(Extent *e)
 
 bool img_file_is_sparse(const BlkNode *node)
 {
-    uint64_t stored = node_allocated(node);
-    return node->file->size / 10 * 9 > MAX(stored, 2ULL * node->cluster);
+    int64_t stored = node_allocated(node);
+    return stored >= 0 && node->file->size / 10 * 9 > MAX((uint64_t)stored, 2ULL * node->cluster);
 }
 
 int img_range(BlkNode *node, uint64_t offset, uint64_t *bytes, RangeScope scope, RangeKind *kind)

@@ -86,7 +86,8 @@ static void json_image(Json *json, const BlkNode *node)
     if (node->fmt->alloc && !node->flat)
         json_number(json, "cluster-size", node->cluster);
     json_text(json, "format", node->fmt->name);
-    json_number(json, "actual-size", (int64_t)node_allocated(node));
+    if (node_allocated(node) >= 0)
+        json_number(json, "actual-size", node_allocated(node));
     json_details(json, node);
     if (node->backing_name) {
         g_autofree char *full = full_backing_name(node);
@@ -133,7 +134,9 @@ static void print_details(const BlkNode *node)
 static void print_image(const BlkNode *node)
 {
     g_autofree char *size = format_size_short(node->size);
-    g_autofree char *disk = format_size_short(node_allocated(node));
+    int64_t taken = node_allocated(node);
+    g_autofree char *disk =
+        taken < 0 ? g_strdup("unavailable") : format_size_short((uint64_t)taken);
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
            node->name, node->fmt->name, size, node->size, disk);
     if (node->encrypted)
@@ -172,17 +175,16 @@ static BlkNode *open_next(char **name, ImgOpen *how, char **format, GError **err
     return node;
 }
 
-static bool seen_before(GPtrArray *nodes, const BlkNode *node)
+/* Whether the chain may go on with node. */
+static bool check_chain(GPtrArray *nodes, const BlkNode *node, GError **error)
 {
-    uint64_t dev, ino, other_dev, other_ino;
-    host_file_identity(node->file, &dev, &ino);
     for (unsigned i = 0; i < nodes->len; i++) {
         const BlkNode *other = g_ptr_array_index(nodes, i);
-        host_file_identity(other->file, &other_dev, &other_ino);
-        if (dev == other_dev && ino == other_ino)
-            return true;
+        if (host_file_is_same(node->file, other->file))
+            return fail(error, "'%s' is its own backing file: the chain never ends", node->name);
     }
-    return false;
+    return nodes->len <= NODE_MAX_CHAIN ||
+           fail(error, "the backing chain is longer than %d images", NODE_MAX_CHAIN);
 }
 
 static void close_node(void *node)
@@ -197,12 +199,10 @@ static int show(const char *file, ImgOpen *how, bool json_output, bool chain)
     g_autoptr(GPtrArray) nodes = g_ptr_array_new_with_free_func(close_node);
     do {
         BlkNode *node = open_next(&name, how, &fmt, &error);
-        if (node && seen_before(nodes, node)) {
-            fail(&error, "'%s' is its own backing file: the chain never ends", node->name);
-            node_abandon(node);
-        } else if (node) {
+        if (node && check_chain(nodes, node, &error))
             g_ptr_array_add(nodes, node);
-        }
+        else
+            node_abandon(node);
     } while (chain && name && !error);
     g_free(name);
     g_free(fmt);

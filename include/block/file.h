@@ -189,6 +189,8 @@ BlkFile *host_file_create(CoSched *sched, const char *name, GError **error);
 BlkFile *host_file_temporary(CoSched *sched, GError **error);
 /* Device and inode, to tell whether two names are one file; false if file is no host file. */
 bool host_file_identity(const BlkFile *file, uint64_t *device, uint64_t *inode);
+/* Whether both are one host file; false if that is not known. */
+bool host_file_is_same(const BlkFile *a, const BlkFile *b);
 /* Asks the host's file system for what suits a new, empty image; what it cannot do is no error.
  * nocow: to write in place (btrfs); extent_bytes: to take space in such units (XFS), 0: in its
  * own.  A file that is not empty yet is asked for when it is emptied. */
@@ -199,8 +201,8 @@ bool host_file_relock(BlkFile *file, bool writable, bool drop, GError **error);
 /* Reads from any thread, without the lock, while nobody writes there: -ENOTSUP if file is no host
  * file, or one opened with O_DIRECT. */
 int host_file_read_anywhere(BlkFile *file, uint64_t offset, void *data, uint64_t bytes);
-/* Bytes that it takes on disk. */
-uint64_t host_file_allocated(const BlkFile *file);
+/* Bytes that it takes on disk; -1: only host files tell. */
+int64_t host_file_allocated(const BlkFile *file);
 /* The path without "file:"; points into name. */
 const char *host_file_path(const char *name);
 

@@ -16,6 +16,8 @@
 #include "block/file.h"
 #include "util/options.h"
 
+#define NODE_MAX_CHAIN 256 /* backing files below one another */
+
 typedef struct BlkNode BlkNode;
 typedef struct BlkFormat BlkFormat;
 
@@ -278,8 +280,8 @@ BlkNode *node_open(CoSched *sched, const char *name, const char *format, const N
                    GError **error);
 /* The same on a file that is open; takes it over, even on failure, unless mode->borrow. */
 BlkNode *node_open_file(BlkFile *file, const char *format, const NodeMode *mode, GError **error);
-/* Bytes that the image takes on disk; without an external data file. */
-uint64_t node_allocated(const BlkNode *node);
+/* Bytes that the image takes on disk, without an external data file; -1: only host files tell. */
+int64_t node_allocated(const BlkNode *node);
 /* Flushes, closes the chain and frees; the result is the flush's. (co) */
 int node_close(BlkNode *node);
 /* Closes and frees without writing anything: what a power cut leaves. */

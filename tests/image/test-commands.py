@@ -219,6 +219,14 @@ def commit():
                 check_ok("mid")
     chain()
     expect("Did not find 'xyz'" in img("commit", "-b", "xyz", "top", code=1), "-b xyz")
+    peer("rebase", "-u", "-b", "top", "-F", "qcow2", "mid")
+    peer("commit", "-b", "xyz", "top", code=1)
+    expect("the chain never ends" in img("commit", "-b", "xyz", "top", code=1), "a ring")
+    for n in range(260):
+        img("create", "-q", "-u", "-f", "qcow2", "-b", f"l{n + 1}", "-F", "qcow2", f"l{n}", "1M")
+    for argv in (["commit", "-b", "xyz"], ["info", "--backing-chain"], ["map"]):
+        out = img(*argv, "l0", code=1)
+        expect("longer than 256 images" in out, out)
     expect("does not have a backing file" in img("commit", "base", code=1), "no backing")
 
 

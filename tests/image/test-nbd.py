@@ -93,12 +93,17 @@ def reading():
     data()
     with Server("raw", "-f", "raw"):
         for name in names():
-            expect("virtual size: 6 MiB" in img("info", name), "info")
+            for program in (img, peer):
+                out = program("info", name)
+                expect("virtual size: 6 MiB" in out and "disk size: unavailable" in out, out)
+                expect("actual-size" not in program("info", "--output=json", name), "actual-size")
             img("convert", "-f", "raw", "-O", "qcow2", name, "out")
             expect("identical" in peer("compare", "-f", "raw", "-F", "qcow2", "raw", "out"), "differs")
         img("create", "-q", "-f", "qcow2", "-b", names()[1], "-F", "raw", "top")
         img("convert", "-O", "raw", "top", "out")
         run("cmp", "raw", "out")
+        out = img("info", "--backing-chain", "top")
+        expect(out.count("image: ") == peer("info", "--backing-chain", "top").count("image: ") == 2, out)
     with Server("raw", "-f", "raw", "-x", "a disk/1"):
         img("convert", "-f", "raw", "-O", "raw", names("a disk/1")[0], "out")
         run("cmp", "raw", "out")
