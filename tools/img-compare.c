@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "img-bytes.h"
 #include "img-extent.h"
 #include "util/bytes.h"
 #include "util/error.h"
@@ -153,7 +154,7 @@ static void compare_data(Data *d)
 static int fetch(Compare *c, int which, const Piece *p, void *data)
 {
     struct iovec iov = {data, p->bytes};
-    int ret = node_read(c->node[which], p->offset, (IoBuf){&iov, 1, 0}, p->bytes);
+    int ret = bytes_read(c->node[which], p->offset, (IoBuf){&iov, 1, 0}, p->bytes);
     if (ret && !c->code) {
         report_error("Error while reading offset %" PRIu64 " of %s: %s", p->offset, c->name[which],
                      g_strerror(-ret));

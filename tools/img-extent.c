@@ -58,6 +58,18 @@ bool img_extent_cut_hole(Extent *e)
     return !data;
 }
 
+/* Ends the extent between two sectors: one that holds data in part is data. */
+static void cut_at_sector(Extent *e)
+{
+    if (img_extent_is_zero(e) && e->bytes >= 512) {
+        e->bytes = align_down(e->bytes, 512);
+        return;
+    }
+    if (img_extent_is_zero(e))
+        e->kind = EXTENT_DATA;
+    e->bytes = align_up(e->bytes, 512);
+}
+
 bool img_file_is_sparse(const BlkNode *node)
 {
     int64_t stored = node_allocated(node);
@@ -77,6 +89,7 @@ int img_range(BlkNode *node, uint64_t offset, uint64_t *bytes, RangeScope scope,
     }
     if (ret)
         return ret;
+    cut_at_sector(&e);
     /* Whoever has a backing file, but a shorter one, hides what is below that. */
     bool hidden = e.kind == EXTENT_UNALLOCATED && scope == SCOPE_CHAIN && e.node->backing;
     if (e.kind == EXTENT_UNALLOCATED)

@@ -25,7 +25,8 @@ typedef enum {
     SCOPE_TOP,   /* the image alone, without its backing file */
     SCOPE_CHAIN, /* the open chain; UNALLOCATED is what nobody in it knows of */
 } RangeScope;
-/* The kind of a first part of the range, *bytes; holes of the host's count as zeros. */
+/* The kind of a first part of the range, *bytes, whole sectors; holes of the host's count as zeros.
+ */
 int img_range(BlkNode *node, uint64_t offset, uint64_t *bytes, RangeScope scope, RangeKind *kind);
 
 #endif

@@ -99,6 +99,32 @@ def convert():
     expect(open("src", "rb").read(4096) not in data, "plain text in the image")
 
 
+def odd_length():
+    """Raw images that end within a sector, in data or in a hole, both ways and compared."""
+    shapes = {"luks": ("driver=luks,key-secret=sec0,file.filename=", QUICK),
+              "qcow2": ("driver=qcow2,encrypt.key-secret=sec0,file.filename=",
+                        "encrypt.format=luks,encrypt.key-secret=sec0,encrypt.iter-time=1")}
+    for n, (data, size) in enumerate(((100000, 100000), (100000, 300001), (0, 100000), (1, 1))):
+        with open(f"odd{n}", "wb") as f:
+            f.write(random.Random(SEED).randbytes(data))
+            f.truncate(size)
+        if n == 2:
+            with open("odd2", "r+b") as f:
+                f.seek(size - 3)
+                f.write(b"end")
+        for fmt, (opts, options) in shapes.items():
+            patiently("qemu-img", "convert", *SECRET, "-f", "raw", "-O", fmt, "-o", options, f"odd{n}", "theirs")
+            img("convert", *SECRET, "-f", "raw", "-O", fmt, "-o", options, f"odd{n}", "ours")
+            for image in ("ours", "theirs"):
+                peer("convert", *SECRET, "--image-opts", opts + image, "-O", "raw", "right")
+                img("convert", *SECRET, "--image-opts", opts + image, "-O", "raw", "back")
+                run("cmp", "right", "back")
+                for tool in (peer, img):
+                    out = tool("compare", *SECRET, "--image-opts", opts + image,
+                               f"driver=raw,file.filename=odd{n}")
+                    expect("identical" in out, f"{fmt} {image} odd{n}: {out}")
+
+
 def in_qcow2(maker, options):
     """The guest's data in a qcow2 file, encrypted by LUKS."""
     def test():
@@ -393,6 +419,7 @@ def tests():
     yield "resize", resize_luks, True
     yield "convert", convert, True
     yield "versions", versions, True
+    yield "odd-length", odd_length, True
     yield "errors", errors, False
     yield "hostile", hostile, False
     yield "machine", machine, False
