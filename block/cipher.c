@@ -126,7 +126,7 @@ uint32_t hash_iterations(const Hash *hash, size_t key_bytes, uint64_t ms)
             break;
     }
     double wanted = (double)n * (double)ms * 1e6 / (double)MAX(took, 1);
-    return (uint32_t)CLAMP(wanted, 1000, (double)(UINT32_MAX / 2));
+    return (uint32_t)CLAMP(wanted, 1000, HASH_MAX_ITERATIONS);
 }
 
 /* ---- AES ---- */

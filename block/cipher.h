@@ -33,7 +33,11 @@ void hash_run(const Hash *hash, const void *first, size_t first_bytes, const voi
               size_t second_bytes, uint8_t *digest);
 void hash_pbkdf2(const Hash *hash, const void *password, size_t password_bytes, const void *salt,
                  size_t salt_bytes, uint32_t iterations, uint8_t *key, size_t key_bytes);
-/* Iterations of PBKDF2 that take `ms` milliseconds of this processor's time; at least 1000. */
+/* What a header may ask for, at most: so long as a hostile image may take to open, but enough for
+ * what was made to take minutes. */
+#define HASH_MAX_ITERATIONS ((uint32_t)INT32_MAX)
+/* Iterations of PBKDF2 that take `ms` milliseconds of this processor's time; at least 1000, and
+ * HASH_MAX_ITERATIONS at most. */
 uint32_t hash_iterations(const Hash *hash, size_t key_bytes, uint64_t ms);
 
 typedef struct Cipher Cipher;

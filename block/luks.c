@@ -13,18 +13,17 @@
 #include "util/error.h"
 #include "util/threadpool.h"
 
-#define STRIPES        4000u
-#define MAX_ITERATIONS 100000000u
-#define SLOT_ALIGN     4096u
-#define AT_CIPHER      8
-#define AT_MODE        40
-#define AT_HASH        72
-#define AT_PAYLOAD     104
-#define AT_KEY_BYTES   108
-#define AT_DIGEST      112
-#define AT_SALT        132
-#define AT_ITERATIONS  164
-#define AT_UUID        168
+#define STRIPES       4000u
+#define SLOT_ALIGN    4096u
+#define AT_CIPHER     8
+#define AT_MODE       40
+#define AT_HASH       72
+#define AT_PAYLOAD    104
+#define AT_KEY_BYTES  108
+#define AT_DIGEST     112
+#define AT_SALT       132
+#define AT_ITERATIONS 164
+#define AT_UUID       168
 
 static const uint8_t magic[6] = {'L', 'U', 'K', 'S', 0xba, 0xbe};
 
@@ -63,7 +62,7 @@ static bool read_slots(Luks *l, const char *name, const uint8_t *h, uint64_t roo
         if (!slot->active)
             continue;
         if (!slot->stripes || slot->stripes > LUKS_MAX_STRIPES || !slot->iterations ||
-            slot->iterations > MAX_ITERATIONS)
+            slot->iterations > HASH_MAX_ITERATIONS)
             return fail(error, "'%s': key slot %u has %u stripes and %u iterations", name, i,
                         slot->stripes, slot->iterations);
         if (slot->offset < LUKS_HEADER_BYTES ||
@@ -113,7 +112,7 @@ static bool read_header(Luks *l, BlkFile *file, uint64_t at, GError **error)
     unsigned scale = l->mode == CIPHER_XTS ? 2 : 1;
     if (l->key_bytes != 16 * scale && l->key_bytes != 24 * scale && l->key_bytes != 32 * scale)
         return fail(error, "'%s': a key of %u bytes; 16, 24 and 32 are right", name, l->key_bytes);
-    if (!l->digest_iterations || l->digest_iterations > MAX_ITERATIONS)
+    if (!l->digest_iterations || l->digest_iterations > HASH_MAX_ITERATIONS)
         return fail(error, "'%s': %u iterations of the digest", name, l->digest_iterations);
     uint64_t room = l->payload ? MIN(l->payload, file->size - at) : file->size - at;
     return read_slots(l, name, h, room, error);

@@ -209,6 +209,14 @@ def hostile():
         open("x", "wb").write(copy)
         out = img("convert", *SECRET, "--image-opts", image_opts("x"), "o", code=1)
         expect(text in out, f"{at}: no '{text}' in {out}")
+    for at in (164, 212):  # as many as ten minutes of a fast processor
+        copy = bytearray(data)
+        struct.pack_into(">I", copy, at, 0x7fffffff)
+        open("x", "wb").write(copy)
+        expect("2147483647" in img("info", "x"), f"{at}: the most")
+        struct.pack_into(">I", copy, at, 0x80000000)
+        open("x", "wb").write(copy)
+        expect("2147483648 iterations" in img("info", "x", code=1), f"{at}: too many")
     for size in (0, 6, 8, 100, 591, 592, 4096, 5000, 100000):
         open("x", "wb").write(data[:size])
         out = img("convert", *SECRET, "--image-opts", image_opts("x"), "o", code=1)
