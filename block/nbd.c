@@ -13,11 +13,13 @@
 #include "util/threadpool.h"
 #include "util/timer.h"
 
-#define PIECE_BYTES     (2u << 20) /* of one request; servers take at least 32 MiB */
-#define ZERO_BYTES      (1u << 30)
+#define PIECE_BYTES     (2u << 20)  /* of one request; servers take at least 32 MiB */
+#define ZERO_BYTES      (32u << 20) /* some servers write them out */
+#define STATUS_BYTES    (1u << 30)
 #define CONNECT_NS      (10 * NS_PER_SEC)
-#define REPLY_NS        (60 * NS_PER_SEC) /* a server that is silent for so long is dead */
-#define RETRY_NS        NS_PER_SEC        /* between attempts to connect */
+#define REPLY_NS        (60 * NS_PER_SEC)  /* a server that is silent for so long is dead */
+#define FLUSH_NS        (600 * NS_PER_SEC) /* unless it has a cache to write back */
+#define RETRY_NS        NS_PER_SEC         /* between attempts to connect */
 #define CONTEXT         "base:allocation"
 #define MAX_ALIGN_BYTES 4096
 
@@ -29,6 +31,7 @@ typedef struct NbdFile {
     char *uri;
     struct NbdCall *calls; /* under way */
     Timer timeout;
+    int64_t heard; /* when the server last answered, or was asked while nothing was under way */
     bool connecting;
     CoQueue waiting; /* for the connection */
     int64_t last_attempt;
@@ -40,7 +43,7 @@ typedef struct NbdFile {
 
 typedef struct NbdCall {
     int64_t cookie;
-    int64_t deadline;
+    bool flush;
     int ret;
     bool done;
     Coroutine *waiter;
@@ -184,13 +187,19 @@ static int error_of(const NbdLib *lib)
                : -EIO;
 }
 
+/* When a silent server is given up.  One that flushes may leave everything else waiting, too. */
+static int64_t deadline(const NbdFile *n)
+{
+    bool flush = false;
+    for (const NbdCall *call = n->calls; call; call = call->next)
+        flush |= call->flush;
+    return n->heard + (flush ? FLUSH_NS : REPLY_NS);
+}
+
 static void arm_timeout(NbdFile *n)
 {
-    int64_t first = 0;
-    for (NbdCall *call = n->calls; call; call = call->next)
-        first = first ? MIN(first, call->deadline) : call->deadline;
-    if (first)
-        timer_arm(&n->timeout, first);
+    if (n->calls)
+        timer_arm(&n->timeout, deadline(n));
     else
         timer_cancel(&n->timeout);
 }
@@ -207,6 +216,7 @@ static void retire(NbdFile *n)
             continue;
         }
         *link = call->next;
+        n->heard = now();
         finish(call, state > 0 ? 0 : gone ? -EIO : error_of(n->lib));
     }
     arm_timeout(n);
@@ -290,7 +300,7 @@ static int64_t start(NbdFile *n, NbdRequest *r)
 static void wait_here(NbdFile *n, const NbdCall *call)
 {
     while (!call->done) {
-        if (now() >= call->deadline) {
+        if (now() >= deadline(n)) {
             on_timeout(n);
             return;
         }
@@ -304,7 +314,7 @@ static int run(NbdFile *n, NbdRequest *r)
     int ret = ensure_connected(n);
     if (ret)
         return ret;
-    NbdCall call = {.deadline = now() + REPLY_NS};
+    NbdCall call = {.flush = r->kind == NBD_FLUSH};
     call.cookie = start(n, r);
     if (call.cookie < 0) {
         ret = error_of(n->lib);
@@ -312,6 +322,8 @@ static int run(NbdFile *n, NbdRequest *r)
             retire(n);
         return ret;
     }
+    if (!n->calls)
+        n->heard = now();
     call.next = n->calls;
     n->calls = &call;
     retire(n);
@@ -414,7 +426,7 @@ static int store_truncate(BlkFile *file, uint64_t size)
 static int store_extent(BlkFile *file, uint64_t offset, uint64_t *bytes, bool *data)
 {
     NbdFile *n = nbd(file);
-    NbdRequest r = {.kind = NBD_STATUS, .offset = offset, .bytes = MIN(*bytes, ZERO_BYTES)};
+    NbdRequest r = {.kind = NBD_STATUS, .offset = offset, .bytes = MIN(*bytes, STATUS_BYTES)};
     *data = true;
     if (n->no_status || run(n, &r) || !r.run_bytes)
         return 0; /* cannot tell */

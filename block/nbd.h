@@ -5,8 +5,9 @@
  *
  * libnbd speaks the protocol.  It is loaded with the first such disk, so that no other machine pays
  * for it.  A server that dies costs the requests under way, which end with -EIO; the next one
- * connects anew.  If what was written before may be lost with the server, flushes fail from then
- * on.
+ * connects anew.  One that answers no request at all for a minute counts as dead; while a flush is
+ * under way, ten minutes.  If what was written before may be lost with the server, flushes fail
+ * from then on.
  */
 #ifndef VMRUN_BLOCK_NBD_H
 #define VMRUN_BLOCK_NBD_H

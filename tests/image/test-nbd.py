@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -298,6 +299,79 @@ def strangers():
             listener.shutdown(socket.SHUT_RDWR)
 
 
+class Plain(threading.Thread):
+    """A server of zeros that keeps nothing, for one client after another; delays(kind): seconds before
+    an answer, which keep everything else waiting, too."""
+    READ, WRITE, END, FLUSH, ZERO = 0, 1, 2, 3, 6
+
+    def __init__(self, path, delays=lambda kind: 0):
+        super().__init__(daemon=True)
+        self.path, self.delays, self.seen = os.path.abspath(path), delays, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        self.start()
+
+    def uri(self):
+        return f"nbd+unix:///?socket={self.path}"
+
+    def run(self):
+        while True:
+            with self.listener.accept()[0] as c, c.makefile("rb") as words:
+                c.sendall(b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3))
+                words.read(4)
+                while self.option(c, words):
+                    pass
+                while self.request(c, words):
+                    pass
+
+    def option(self, c, words):
+        head = words.read(16)
+        if len(head) < 16:
+            return False
+        option, length = struct.unpack(">8xII", head)
+        words.read(length)
+        go = option == 7
+        for kind, data in ((3, struct.pack(">HQH", 0, 256 * MIB, 0x45)), (1, b"")) if go else ((1 << 31 | 1, b""),):
+            c.sendall(struct.pack(">QIII", 0x3e889045565a9, option, kind, len(data)) + data)
+        return not go
+
+    def request(self, c, words):
+        head = words.read(28)
+        if len(head) < 28:
+            return False
+        kind, cookie, length = struct.unpack(">4x2xHQ8xI", head)
+        self.seen.append((kind, length))
+        if kind == self.WRITE:
+            words.read(length)
+        if kind == self.END:
+            return False
+        time.sleep(self.delays(kind))
+        c.sendall(struct.pack(">IIQ", 0x67446698, 0, cookie) + bytes(length if kind == self.READ else 0))
+        return True
+
+
+def zeros():
+    """Zeroing is asked for in pieces that a server can write in little time."""
+    server = Plain("sock")
+    run(IO, "-f", "raw", "-c", "write -z 0 200M", "-c", "flush", server.uri())
+    pieces = [length for kind, length in server.seen if kind == Plain.ZERO]
+    expect(sum(pieces) == 200 * MIB and max(pieces) <= 32 * MIB, str(server.seen))
+
+
+def slow():
+    """A server that answers one request after the other, and one whose flush takes more than a minute."""
+    queue = Plain("queue", lambda kind: 25 if kind == Plain.WRITE else 0)
+    cache = Plain("cache", lambda kind: 70 if kind == Plain.FLUSH else 0)
+    writes = [a for n in range(4) for a in ("-c", f"aio_write {n}M 64k")]
+    tools = [subprocess.Popen([IO, "-f", "raw", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+             for argv in ([*writes, "-c", "aio_flush", queue.uri()],
+                          ["-c", "write 0 64k", "-c", "flush", "-c", "read 0 64k", cache.uri()])]
+    for tool, done in zip(tools, (4, 2)):
+        out, _ = tool.communicate(timeout=300)
+        expect(tool.returncode == 0 and out.count("ops;") == done and "silent" not in out, out)
+
+
 def bad_names():
     for name, text in (("nbd:", "host or port"), ("nbd:host", "host or port"), ("nbd:h:x", "is no port"),
                        ("nbd:h:0", "is no port"), ("nbd:h:99999", "is no port"),
@@ -315,7 +389,9 @@ if __name__ == "__main__":
     if not SERVER:
         print("1..0 # SKIP qemu-nbd is not installed")
         sys.exit(0)
+    if os.environ.get("SLOW"):
+        main([("slow", slow, False)])
     main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
           ("dying", dying, True), ("killed-under-load", killed_under_load, True),
           ("full", full, True), ("machine", machine, True), ("below", below, True),
-          ("strangers", strangers, False), ("names", bad_names, False)])
+          ("zeros", zeros, False), ("strangers", strangers, False), ("names", bad_names, False)])
