@@ -104,6 +104,7 @@ static int run_amend(int argc, char **argv)
             options_free(args.options);
             return c != 'h';
         }
+    progress_listen();
     if (!args.options && !args.help)
         report_error("Must specify options (-o)");
     else if (argc - optind > 1)

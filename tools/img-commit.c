@@ -184,6 +184,7 @@ static int run_commit(int argc, char **argv)
     while ((c = img_getopt(&command_commit, argc, argv, ":f:t:b:r:dpqh", long_options)) != -1)
         if (!take_option(&args, c, optarg))
             return c != 'h';
+    progress_listen();
     if (argc - optind != 1) {
         report_error("commit: Expecting one image file name");
         return 1;

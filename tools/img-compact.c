@@ -136,6 +136,7 @@ static int run_compact(int argc, char **argv)
     while ((c = img_getopt(&command_compact, argc, argv, ":f:t:zpqh", long_options)) != -1)
         if (!take_option(&args, c, optarg))
             return c != 'h';
+    progress_listen();
     if (argc - optind != 1) {
         report_error("compact: Expecting one image file name");
         return 1;

@@ -338,6 +338,7 @@ static int run_compare(int argc, char **argv)
         if (!ok)
             return c == 'h' ? 0 : CANNOT_OPEN;
     }
+    progress_listen();
     if (argc - optind != 2) {
         report_error("compare: Expecting two image file names");
         return DIFFERENT;

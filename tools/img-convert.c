@@ -330,6 +330,7 @@ static int run_convert(int argc, char **argv)
             options_free(args.options);
             return c != 'h';
         }
+    progress_listen();
     int code = convert_files(&args, help, argv + optind, argc - optind);
     options_free(args.options);
     return code;

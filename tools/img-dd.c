@@ -156,6 +156,7 @@ static int run_dd(int argc, char **argv)
         else if (!img_open_option(&dd.open, c, optarg))
             return c != 'h';
     }
+    progress_listen();
     for (int i = optind; i < argc; i++)
         if (!take_operand(&dd, argv[i]))
             return 1;

@@ -24,10 +24,14 @@ static void on_signal(int signal)
     asked = 1;
 }
 
-void progress_begin(bool wanted, bool quiet)
+void progress_listen(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
+}
+
+void progress_begin(bool wanted, bool quiet)
+{
     progress.wanted = wanted && !quiet;
     progress.quiet = quiet;
     progress.terminal = isatty(STDOUT_FILENO);

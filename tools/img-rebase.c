@@ -237,6 +237,7 @@ static int run_rebase(int argc, char **argv)
     while ((c = img_getopt(&command_rebase, argc, argv, ":f:F:b:upt:T:qUh", long_options)) != -1)
         if (!take_option(&r, c, optarg))
             return c != 'h';
+    progress_listen();
     if (argc - optind != 1) {
         report_error("rebase: Expecting one image file name");
         return 1;

@@ -96,6 +96,9 @@ void img_print_snapshots(const BlkNode *node);
 
 /* ---- Progress: one work at a time ---- */
 
+/* SIGUSR1 asks from now on: called when the options are read, so that it kills no command that is
+ * still opening its images. */
+void progress_listen(void);
 /* wanted: -p.  Without it, it is shown on a terminal when the work has taken a second, unless
  * quiet; and once for each SIGUSR1, on stderr. */
 void progress_begin(bool wanted, bool quiet);

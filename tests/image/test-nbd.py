@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 
-from tap import SEED, WORK, Failed, expect, img, main, peer, run
+from tap import IMG, SEED, WORK, Failed, expect, img, main, peer, run
 
 MIB = 1 << 20
 IO, VMRUN = os.path.abspath(sys.argv[3]), os.path.abspath(sys.argv[4])
@@ -372,6 +373,23 @@ def slow():
         expect(tool.returncode == 0 and out.count("ops;") == done and "silent" not in out, out)
 
 
+def asked_early():
+    """SIGUSR1 asks for progress, even of a command that is still opening its image."""
+    path = os.path.abspath("sock")
+    name = f"nbd+unix:///?socket={path}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        for argv in (["amend", "-o", "compat=1.1", name], ["commit", name], ["compact", name], ["compare", name, name],
+                     ["convert", name, "o"], ["dd", f"if={name}", "of=o"], ["rebase", "-b", "", name]):
+            with subprocess.Popen([IMG, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as p:
+                c = listener.accept()[0]
+                p.send_signal(signal.SIGUSR1)
+                c.close()
+                out = p.communicate(timeout=60)[0]
+            expect(p.returncode > 0 and "cannot connect" in out, f"{argv}: {p.returncode}: {out}")
+
+
 def bad_names():
     for name, text in (("nbd:", "host or port"), ("nbd:host", "host or port"), ("nbd:h:x", "is no port"),
                        ("nbd:h:0", "is no port"), ("nbd:h:99999", "is no port"),
@@ -394,4 +412,5 @@ if __name__ == "__main__":
     main([("reading", reading, True), ("writing", writing, True), ("tcp", tcp, True),
           ("dying", dying, True), ("killed-under-load", killed_under_load, True),
           ("full", full, True), ("machine", machine, True), ("below", below, True),
-          ("zeros", zeros, False), ("strangers", strangers, False), ("names", bad_names, False)])
+          ("zeros", zeros, False), ("asked-early", asked_early, False),
+          ("strangers", strangers, False), ("names", bad_names, False)])
