@@ -23,6 +23,7 @@ struct BlkJob {
     uint64_t speed;         /* bytes a second; 0: no limit */
     uint64_t offset, total; /* bytes done, bytes known so far */
     bool cancelled, paused, ready, completing;
+    bool abandoned;      /* cancelled, and nothing more is to be copied */
     Coroutine *sleeping; /* to be woken by job_kick() */
     Timer timer;
     GError *error;

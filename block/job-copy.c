@@ -160,6 +160,8 @@ static int mirror_pass(BlkJob *job, bool breathe)
 {
     uint64_t chunk = 0, offset, bytes;
     while (job_next_range(job->todo, job->blk->root->size, &chunk, &offset, &bytes)) {
+        if (job->abandoned)
+            return -ECANCELED;
         int ret = copy_range(job, offset, bytes);
         if (ret)
             return ret;
@@ -210,7 +212,7 @@ static bool run_mirror(BlkJob *job, GError **error)
     if (!copy_begin(job, mirror_begin, error))
         return false;
     int ret = mirror_until_told(job);
-    bool ok = !ret || (ret == -ECANCELED && job->ready);
+    bool ok = !ret || (ret == -ECANCELED && job->ready && !job->abandoned);
     if (!ok)
         copy_failed(job, ret, error);
     blk_hold(blk);

@@ -181,12 +181,13 @@ static BlkJob *job_of(Blk *blk, GError **error)
     return blk->job;
 }
 
-bool blk_job_cancel(Blk *blk, GError **error)
+bool blk_job_cancel(Blk *blk, bool at_once, GError **error)
 {
     BlkJob *job = job_of(blk, error);
     if (!job)
         return false;
     job->cancelled = true;
+    job->abandoned |= at_once;
     job_kick(job);
     return true;
 }
@@ -194,7 +195,7 @@ bool blk_job_cancel(Blk *blk, GError **error)
 void blk_job_cancel_now(Blk *blk)
 {
     if (blk->job)
-        blk_job_cancel(blk, NULL);
+        blk_job_cancel(blk, false, NULL);
 }
 
 bool blk_job_complete(Blk *blk, GError **error)

@@ -3,6 +3,7 @@
 #include "block/job.h"
 #include "monitor_private.h"
 #include "util/error.h"
+#include "util/options.h"
 
 static Blk *find_drive(Monitor *mon, const char *id)
 {
@@ -13,11 +14,24 @@ static Blk *find_drive(Monitor *mon, const char *id)
     return blk;
 }
 
+/* A job's speed; none if it is not given. */
+static bool read_speed(Monitor *mon, const MonValue *value, uint64_t *speed)
+{
+    *speed = 0;
+    if (!value->given || parse_size(value->text, 1 << 20, speed))
+        return true;
+    monitor_printf(mon, "Error: '%s' is no speed: a number of MiB a second, or with a suffix\n",
+                   value->text);
+    return false;
+}
+
 void mon_block_commit(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk && !blk_job_commit(blk, values[1].number, NULL, NULL, &error))
+    uint64_t speed;
+    if (blk && read_speed(mon, &values[1], &speed) &&
+        !blk_job_commit(blk, speed, NULL, NULL, &error))
         mon_error(mon, error);
 }
 
@@ -25,7 +39,9 @@ void mon_block_stream(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk && !blk_job_stream(blk, values[2].text, values[1].number, NULL, NULL, &error))
+    uint64_t speed;
+    if (blk && read_speed(mon, &values[1], &speed) &&
+        !blk_job_stream(blk, values[2].text, speed, NULL, NULL, &error))
         mon_error(mon, error);
 }
 
@@ -58,7 +74,7 @@ void mon_block_job_cancel(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[1].text);
     GError *error = NULL;
-    if (blk && !blk_job_cancel(blk, &error))
+    if (blk && !blk_job_cancel(blk, values[0].given, &error))
         mon_error(mon, error);
 }
 
@@ -90,7 +106,8 @@ void mon_block_job_set_speed(Monitor *mon, const MonValue *values)
 {
     Blk *blk = find_drive(mon, values[0].text);
     GError *error = NULL;
-    if (blk && !blk_job_set_speed(blk, values[1].number, &error))
+    uint64_t speed;
+    if (blk && read_speed(mon, &values[1], &speed) && !blk_job_set_speed(blk, speed, &error))
         mon_error(mon, error);
 }
 

@@ -30,13 +30,14 @@ typedef struct BlkCopy {
 } BlkCopy;
 /* Copies the disk and goes on copying what the guest writes.  Once the job is ready,
  * blk_job_complete() lets the drive go on with the copy in place of its image; cancelling leaves
- * the copy as the disk is at that moment. */
+ * the copy as the disk is at that moment, unless it is to end at once. */
 bool blk_job_mirror(Blk *blk, const BlkCopy *copy, BlkOpDone *done, void *opaque, GError **error);
 /* Copies the disk as it is now: what the guest overwrites is copied first. */
 bool blk_job_backup(Blk *blk, const BlkCopy *copy, BlkOpDone *done, void *opaque, GError **error);
 
 /* All are errors for a drive without a job. */
-bool blk_job_cancel(Blk *blk, GError **error);
+/* at_once: a mirror that is ready ends, too, without what its copy still lacks. */
+bool blk_job_cancel(Blk *blk, bool at_once, GError **error);
 bool blk_job_complete(Blk *blk, GError **error);
 bool blk_job_pause(Blk *blk, bool on, GError **error);
 bool blk_job_set_speed(Blk *blk, uint64_t speed, GError **error);

@@ -294,10 +294,10 @@ static void test_commit_fails(gconstpointer more)
     g_assert_true(g_str_has_prefix(text->str, "Type commit, device drive"));
     g_assert_nonnull(strstr(text->str, "speed limit 65536 bytes/s, paused\n"));
     g_assert_true(blk_job_pause(blk, false, &error));
-    g_assert_true(blk_job_cancel(blk, &error));
+    g_assert_true(blk_job_cancel(blk, false, &error));
     ends_with(&end, "was cancelled");
     expect_all(blk, expected);
-    g_assert_false(blk_job_cancel(blk, &error));
+    g_assert_false(blk_job_cancel(blk, false, &error));
     g_assert_nonnull(strstr(error->message, "no job under way"));
     g_clear_error(&error);
     g_assert_true(blk_job_commit(blk, 65536, ended, &end, &error));
@@ -379,7 +379,7 @@ static void test_mirror(gconstpointer more)
     while (!is_ready())
         loop_step(loop_main(), true);
     scribble(blk, random, expected);
-    g_assert_true(blk_job_cancel(blk, &error));
+    g_assert_true(blk_job_cancel(blk, false, &error));
     ends_well(&end);
     blk_close(blk);
     blk = open_drive("@copy2,format=raw");

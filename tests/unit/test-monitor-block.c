@@ -104,8 +104,11 @@ static void test_jobs(void)
     check("block_job_pause d0", NULL, "");
     check_has("block_job_pause d0", NULL, "paused already");
     check("block_job_resume d0", NULL, "");
-    check("block_job_set_speed d0 100000000", NULL, "");
-    check_has("info block-jobs", NULL, "speed limit 100000000 bytes/s");
+    check_has("block_job_set_speed d0 much", NULL, "'much' is no speed");
+    check("block_job_set_speed d0 1500000k", NULL, "");
+    check_has("info block-jobs", NULL, "speed limit 1536000000 bytes/s");
+    check("block_job_set_speed d0 100", NULL, "");
+    check_has("info block-jobs", NULL, "speed limit 104857600 bytes/s");
     for (bool done = false; !done; loop_step(loop_main(), true)) {
         g_autofree char *said = say("block_job_complete d0", NULL);
         done = !*said;
@@ -116,14 +119,47 @@ static void test_jobs(void)
     check_has("block_stream d0", NULL, "no backing file");
     blk_close(blk);
     blk = open_drive("@top,id=d0");
-    check("block_commit d0 0", NULL, "");
+    check_has("block_commit d0 -1", NULL, "'-1' is no speed");
+    check("block_commit d0 1G", NULL, "");
+    check_has("info block-jobs", NULL, "speed limit 1073741824 bytes/s");
     wait_for_jobs();
     g_assert_cmpint(byte_of_file("base", 65536), ==, 5);
-    check("block_stream d0", NULL, "");
+    check_has("block_stream d0 10Q", NULL, "'10Q' is no speed");
+    check("block_stream d0 64", NULL, "");
+    check_has("info block-jobs", NULL, "speed limit 67108864 bytes/s");
     wait_for_jobs();
     check_has("block_stream d0", NULL, "no backing file");
     expect_at(blk, 0, 5, 1 << 20);
     blk_close(blk);
+}
+
+static void wait_until_ready(void)
+{
+    for (bool ready = false; !ready; loop_step(loop_main(), true)) {
+        g_autofree char *jobs = say("info block-jobs", NULL);
+        ready = strstr(jobs, ", ready");
+    }
+}
+
+/* A mirror that is cancelled still gets what was written, with -f it does not. */
+static void test_cancel(void)
+{
+    static const char *const commands[] = {"block_job_cancel d0", "block_job_cancel -f d0"};
+    for (int i = 0; i < 2; i++) {
+        make("disk", "raw", NULL);
+        Blk *blk = open_drive("@disk,format=raw,id=d0");
+        put(blk, 0, 5, DRIVE_SIZE);
+        check("drive_mirror -f d0 @ raw", "mirror", "");
+        wait_until_ready();
+        check("block_job_pause d0", NULL, "");
+        put(blk, 0, 6, 65536); /* which a mirror copies before it sees that it is to pause */
+        put(blk, DRIVE_SIZE - 65536, 7, 65536);
+        check(commands[i], NULL, "");
+        wait_for_jobs();
+        g_assert_cmpint(byte_of_file("mirror", DRIVE_SIZE - 65536), ==, i ? 5 : 7);
+        g_assert_cmpint(byte_of_file("disk", DRIVE_SIZE - 65536), ==, 7);
+        blk_close(blk);
+    }
 }
 
 static void test_drives(void)
@@ -148,6 +184,7 @@ int main(int argc, char **argv)
     g_test_add_func("/monitor-block/images", test_images);
     g_test_add_func("/monitor-block/limits", test_limits);
     g_test_add_func("/monitor-block/jobs", test_jobs);
+    g_test_add_func("/monitor-block/cancel", test_cancel);
     g_test_add_func("/monitor-block/drives", test_drives);
     int result = g_test_run();
     loop_unlock(loop_main());
