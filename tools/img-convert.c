@@ -26,7 +26,7 @@ const Command command_convert = {
         "  -O FORMAT   of the output (raw)\n"
         "  -o OPTIONS  as of create; '-o help' lists them\n"
         "  -B FILE     the output gets this backing file; only what the input's topmost image\n"
-        "              holds itself is copied\n"
+        "              holds itself is copied; with -n: the output has it already\n"
         "  -F FORMAT   the backing file's format\n"
         "  -c          compress, on all processors\n"
         "  -C          have the host copy data by itself, where it can: file systems that share\n"
@@ -108,7 +108,10 @@ static bool open_target(ConvertArgs *args, const char *file, GError **error)
         return false;
     copy->writethrough = how.writethrough;
     copy->compress |= copy->target->compressed_only;
-    copy->target_has_backing = copy->target->backing_name;
+    copy->target_has_backing = copy->target->backing_name || args->spec.backing;
+    if (args->target_is_zero && copy->target_has_backing)
+        return fail(error, "Cannot use --target-is-zero when the destination image has a backing "
+                           "file");
     copy->target_is_zero = args->existing ? args->target_is_zero
                                           : copy->target->file->sparse && !copy->target->garbage;
     return true;
@@ -132,12 +135,10 @@ static bool prepare(ConvertArgs *args, char **files, int count, GError **error)
     const char *out = files[count - 1];
     if (!open_sources(args, files, count - 1, error))
         return false;
-    if (!args->existing) {
-        if (!create_options_take(args->options, &args->spec, &args->has_size, error))
-            return false;
-        if (args->spec.backing)
-            args->copy.scope = SCOPE_TOP;
-    }
+    if (!create_options_take(args->options, &args->spec, &args->has_size, error))
+        return false;
+    if (args->spec.backing)
+        args->copy.scope = SCOPE_TOP;
     if (!check_inputs(args, error))
         return false;
     if (!args->existing) {
@@ -273,8 +274,8 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
 
 static const char *contradiction(const ConvertArgs *args)
 {
-    if (args->existing && (args->options || args->spec.backing))
-        return "convert: -n writes into an image that exists: -o and -B make no sense";
+    if (args->existing && args->options)
+        return "-o has no effect when skipping image creation (-n)";
     if (args->target.image_opts && !args->existing)
         return "--target-image-opts requires use of -n flag";
     if (args->target_is_zero && !args->existing)

@@ -135,7 +135,7 @@ def convert():
     says("-m takes", "convert", "-m", "65", "a", "b")
     says("-S takes", "convert", "-S", "700", "a", "b")
     says("Invalid cache option", "convert", "-t", "sometimes", "a", "b")
-    says("make no sense", "convert", "-n", "-o", "compat=0.10", "a", "b")
+    says("-o has no effect", "convert", "-n", "-o", "compat=0.10", "a", "b")
     says("has no snapshots", "convert", "-l", "snap", "a", "b")
     expect("100.00/100%" in img("convert", "-p", "-O", "qcow2", "a", "b"), "no progress")
     expect(img("convert", "-O", "qcow2", "a", "b") == "", "it speaks")
