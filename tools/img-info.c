@@ -102,35 +102,6 @@ static void json_image(Json *json, const BlkNode *node)
 
 /* ---- Human ---- */
 
-#define MAX_NESTED 8
-
-/* Lists and objects are indented; what stands in a list has a number for a key. */
-static void print_details(const BlkNode *node)
-{
-    NodeDetail d;
-    unsigned depth = 0, count[MAX_NESTED] = {0};
-    bool list[MAX_NESTED] = {false};
-    if (!node->fmt->detail)
-        return;
-    printf("Format specific information:\n");
-    for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        if (d.bracket == ']' || d.bracket == '}') {
-            depth--;
-            continue;
-        }
-        g_autofree char *key = list[depth] ? g_strdup_printf("[%u]", count[depth]++)
-                                           : g_strdelimit(g_strdup(d.key), "-", ' ');
-        printf("%*s%s:%s%s\n", (int)(depth + 1) * 4, "", key, d.bracket ? "" : " ",
-               d.bracket ? "" : d.value);
-        g_free(d.value);
-        if (d.bracket && depth + 1 < MAX_NESTED) {
-            depth++;
-            list[depth] = d.bracket == '[';
-            count[depth] = 0;
-        }
-    }
-}
-
 static void print_image(const BlkNode *node)
 {
     g_autofree char *size = format_size_short(node->size);
@@ -155,7 +126,7 @@ static void print_image(const BlkNode *node)
     if (node->backing_format)
         printf("backing file format: %s\n", node->backing_format);
     img_print_snapshots(node);
-    print_details(node);
+    img_print_details(node);
 }
 
 /* ---- The command ---- */

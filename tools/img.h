@@ -93,6 +93,9 @@ bool img_parse_number(const char *option, const char *text, uint64_t min, uint64
 bool img_parse_snapshot(const char *text, ImgOpen *how);
 /* The list of snapshots with its heading; nothing if there are none. */
 void img_print_snapshots(const BlkNode *node);
+/* What the format tells besides: lists and objects are indented, and what stands in a list has a
+ * number for a key. */
+void img_print_details(const BlkNode *node);
 
 /* ---- Progress: one work at a time ---- */
 

@@ -279,7 +279,6 @@ static int run_length(Io *io, int argc, char **argv)
 static int run_info(Io *io, int argc, char **argv)
 {
     const BlkNode *node = io->node;
-    NodeDetail d;
     printf("format name: %s\n", node->fmt->name);
     if (node->fmt->alloc) {
         g_autofree char *cluster = io_size((double)node->cluster);
@@ -291,14 +290,7 @@ static int run_info(Io *io, int argc, char **argv)
         g_autofree char *offset = io_size((double)align_up(node->size, reach));
         printf("vm state offset: %s\n", offset);
     }
-    if (!node->fmt->detail)
-        return 0;
-    printf("Format specific information:\n");
-    for (unsigned n = 0; node->fmt->detail(node, n, &d); n++) {
-        g_autofree char *key = g_strdelimit(g_strdup(d.key), "-", ' ');
-        printf("    %s: %s\n", key, d.value);
-        g_free(d.value);
-    }
+    img_print_details(node);
     return 0;
 }
 

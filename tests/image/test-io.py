@@ -128,6 +128,13 @@ def image_commands():
     peer("create", "-q", "-f", "qcow2", "-b", "q", "-F", "qcow2", "over", "4M")
     same("write -P 1 64k 64k", "map", "alloc 0 128k", "alloc 0", "alloc 64k 1", "length", "info",
          "alloc 9M", "alloc 4M 1k")
+    peer("bitmap", "--add", "q", "b")
+    same("info", options=["-r", "-f", "qcow2"])
+    luks = ["--object", "secret,id=s,data=x", "-c", "info", "--image-opts",
+            "driver=luks,key-secret=s,file.filename=l"]
+    img("create", "-q", *luks[:2], "-f", "luks", "-o", "key-secret=s,iter-time=1", "l", "1M")
+    theirs, ours = (out[out.index("Format specific"):] for out in (run("qemu-io", *luks), io(*luks)))
+    expect(theirs == ours and "slots:" in ours, f"{ours}\nthe peer: {theirs}")
     same("truncate 5M", "length", "truncate 4M", "length")
     same("sleep 10", "sleep x")
     same("close", "read 0 1")
