@@ -207,6 +207,9 @@ bool image_create(CoSched *sched, const char *name, const char *format, CreateSp
         return fail(error, "%s: Backing file not supported for file format '%s'", name, fmt->name);
     if (spec->backing && !spec->backing_format)
         return fail_backing_format(spec->backing, error);
+    if (spec->backing && !format_find(spec->backing_format, error))
+        return fail_prefix(error, "%s: Parameter 'backing-fmt' does not accept value '%s'", name,
+                           spec->backing_format);
     if (spec->backing && !check_backing_is_other(name, spec->backing, error))
         return false;
     if (spec->backing && (!unchecked || !has_size) &&

@@ -77,7 +77,7 @@ static bool take_option(AmendArgs *args, int c, const char *value)
     GError *error = NULL;
     switch (c) {
     case 'o':
-        if (!strcmp(value, "help") || !strcmp(value, "?"))
+        if (create_options_want_help(value))
             return args->help = true;
         return create_options_add(&args->options, value, &error) || !img_fail(error);
     case 't':

@@ -224,7 +224,7 @@ static bool take_long_option(ConvertArgs *args, int c, const char *value)
 }
 
 /* One option; false after a message. */
-static bool take_option(ConvertArgs *args, int c, const char *value, const char **help)
+static bool take_option(ConvertArgs *args, int c, const char *value, bool *help)
 {
     GError *error = NULL;
     switch (c) {
@@ -238,8 +238,8 @@ static bool take_option(ConvertArgs *args, int c, const char *value, const char 
         args->spec.backing_format = value;
         return true;
     case 'o':
-        if (!strcmp(value, "help") || !strcmp(value, "?"))
-            *help = value;
+        if (create_options_want_help(value))
+            *help = true;
         else if (!create_options_add(&args->options, value, &error))
             return !img_fail(error);
         return true;
@@ -291,11 +291,10 @@ static const char *contradiction(const ConvertArgs *args)
     return NULL;
 }
 
-static int convert_files(ConvertArgs *args, const char *help, char **files, int count)
+static int convert_files(ConvertArgs *args, bool help, char **files, int count)
 {
-    int code;
-    if (help && create_options_help(help, args->target.format, &code))
-        return code;
+    if (help)
+        return create_options_help(args->target.format);
     if (count < 2) {
         report_error("convert: give an input and an output file");
         return 1;
@@ -323,7 +322,7 @@ static int run_convert(int argc, char **argv)
         {0}};
     ConvertArgs args = {.target = {.format = "raw", .mode.file.no_flush = true},
                         .copy = {.sparse = 4096, .workers = 8}};
-    const char *help = NULL;
+    bool help = false;
     int c;
     while ((c = img_getopt(&command_convert, argc, argv, ":f:O:B:F:o:l:S:m:r:t:T:cCnWpqUh",
                            long_options)) != -1)

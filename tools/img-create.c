@@ -59,16 +59,25 @@ bool create_options_take(Options *options, CreateSpec *spec, bool *has_size, GEr
     return true;
 }
 
-bool create_options_help(const char *text, const char *format, int *code)
+bool create_options_want_help(const char *text)
+{
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        while (text[length] && text[length + 1] == ',') /* two stand for one in a value */
+            length += 2 + strcspn(text + length + 2, ",");
+        if ((length == 4 && !strncmp(text, "help", 4)) || (length == 1 && *text == '?'))
+            return true;
+        text += length + (text[length] == ',');
+    }
+    return false;
+}
+
+int create_options_help(const char *format)
 {
     GError *error = NULL;
-    if (strcmp(text, "help") && strcmp(text, "?"))
-        return false;
     const BlkFormat *fmt = format_find(format, &error);
-    if (!fmt) {
-        *code = img_fail(error);
-        return true;
-    }
+    if (!fmt)
+        return img_fail(error);
     printf("Supported options:\n  %-18s %s\n", "size", "bytes that the guest sees");
     if (fmt->backing)
         printf("  %-18s %s\n  %-18s %s\n", "backing_file", "unchanged clusters are read from it",
@@ -77,8 +86,7 @@ bool create_options_help(const char *text, const char *format, int *code)
         printf("  %-18s %s\n", o->name, o->help);
     for (const CreateOption *o = image_file_options; o->name; o++)
         printf("  %-18s %s\n", o->name, o->help);
-    *code = 0;
-    return true;
+    return 0;
 }
 
 /* ---- The command ---- */
@@ -185,12 +193,12 @@ static int run_create(int argc, char **argv)
     static const struct option long_options[] = {
         IMG_HELP, {"object", required_argument, NULL, OPT_OBJECT}, {0}};
     ImgOpen how = {0};
-    const char *format = "raw", *help = NULL;
-    bool unchecked = false, quiet = false, has_size = false;
+    const char *format = "raw";
+    bool help = false, unchecked = false, quiet = false, has_size = false;
     g_autoptr(Options) options = NULL;
     GError *error = NULL;
     CreateSpec spec = {0};
-    int c, code;
+    int c;
     while ((c = img_getopt(&command_create, argc, argv, ":f:b:F:o:uqh", long_options)) != -1) {
         switch (c) {
         case 'f':
@@ -203,8 +211,8 @@ static int run_create(int argc, char **argv)
             spec.backing_format = optarg;
             break;
         case 'o':
-            if (!strcmp(optarg, "help") || !strcmp(optarg, "?"))
-                help = optarg;
+            if (create_options_want_help(optarg))
+                help = true;
             else if (!create_options_add(&options, optarg, &error))
                 return img_fail(error);
             break;
@@ -219,8 +227,8 @@ static int run_create(int argc, char **argv)
                 return c != 'h';
         }
     }
-    if (help && create_options_help(help, format, &code))
-        return code;
+    if (help)
+        return create_options_help(format);
     if (!create_options_take(options, &spec, &has_size, &error))
         return img_fail(error);
     if (argc - optind < 1 || argc - optind > 2) {
@@ -232,6 +240,10 @@ static int run_create(int argc, char **argv)
         if (!parse_size(argv[optind + 1], 1, &spec.size)) {
             report_error("create: '%s' is no size; write bytes, or use k, M, G, T, P or E",
                          argv[optind + 1]);
+            return 1;
+        }
+        if (has_size) {
+            report_error("%s: The image size must be specified only once", argv[optind]);
             return 1;
         }
         has_size = true;

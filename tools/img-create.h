@@ -9,7 +9,9 @@
 bool create_options_add(Options **options, const char *text, GError **error);
 /* Moves size and backing file from options to spec, which takes the rest as its options. */
 bool create_options_take(Options *options, CreateSpec *spec, bool *has_size, GError **error);
-/* If text asks for help, prints what format takes. */
-bool create_options_help(const char *text, const char *format, int *code);
+/* Whether "help" or "?" stands among the pairs. */
+bool create_options_want_help(const char *text);
+/* Prints what format takes; returns the exit code. */
+int create_options_help(const char *format);
 
 #endif

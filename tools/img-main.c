@@ -43,6 +43,15 @@ int img_fail(GError *error)
     return 1;
 }
 
+void img_print_version(void)
+{
+    const char *program = report_program();
+    if (g_str_has_prefix(program, "qemu-"))
+        printf("%s version 7.2.0 (vmrun %s)\n", program, VMRUN_VERSION);
+    else
+        printf("%s version %s\n", program, VMRUN_VERSION);
+}
+
 int img_main(const char *program, int (*run)(int argc, char **argv), int argc, char **argv)
 {
     const char *slash = strrchr(program, '/');

@@ -29,10 +29,10 @@ const Command command_measure = {
 
 typedef struct MeasureArgs {
     ImgOpen open;
-    const char *out_format, *help;
+    const char *out_format;
     Options *options;
     uint64_t size;
-    bool has_size, json;
+    bool has_size, json, help;
 } MeasureArgs;
 
 static void print_measure(const Measure *m, bool json_output)
@@ -81,8 +81,8 @@ static bool take_option(MeasureArgs *args, int c, const char *value)
         args->out_format = value;
         return true;
     case 'o':
-        if (!strcmp(value, "help") || !strcmp(value, "?"))
-            args->help = value;
+        if (create_options_want_help(value))
+            args->help = true;
         else if (!create_options_add(&args->options, value, &error))
             return !img_fail(error);
         return true;
@@ -123,19 +123,21 @@ static int run_measure(int argc, char **argv)
     static const struct option long_options[] = {
         IMG_OPEN_OPTIONS, IMG_SHARE, IMG_OUTPUT, {"size", required_argument, NULL, OPT_SIZE}, {0}};
     MeasureArgs args = {.out_format = "raw"};
-    int c, code;
+    int c;
     while ((c = img_getopt(&command_measure, argc, argv, ":f:l:O:o:Uh", long_options)) != -1)
         if (!take_option(&args, c, optarg)) {
             options_free(args.options);
             return c != 'h';
         }
-    if (args.help && create_options_help(args.help, args.out_format, &code))
-        return code;
+    if (args.help) {
+        options_free(args.options);
+        return create_options_help(args.out_format);
+    }
     if (argc - optind > 1) {
         report_error("measure: Expecting one image file name");
         return 1;
     }
-    code = measure_file(&args, argv[optind]);
+    int code = measure_file(&args, argv[optind]);
     options_free(args.options);
     return code;
 }

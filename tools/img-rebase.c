@@ -180,6 +180,8 @@ static bool rebase(Rebase *r, GError **error)
 {
     if (*r->backing && !r->backing_format)
         return fail_backing_format(r->backing, error);
+    if (r->backing_format && !format_find(r->backing_format, error))
+        return fail_prefix(error, "Invalid format name: '%s'", r->backing_format);
     if (!r->unsafe) {
         r->old = r->node->backing;
         if (!open_new(r, error) || !copy_differences(r, error))

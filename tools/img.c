@@ -19,10 +19,10 @@ static void print_help(void)
     printf("usage: %s [-T TRACE] COMMAND [OPTION...] FILE...\n\nCommands:\n", report_program());
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
         printf("  %-8s %s\n", commands[i]->name, commands[i]->synopsis);
-    printf("\n'%s COMMAND --help' tells more.  Formats:", report_program());
+    printf("\n'%s COMMAND --help' tells more.\n\nSupported formats:", report_program());
     for (int i = 0; block_formats[i]; i++)
         printf(" %s", block_formats[i]->name);
-    printf("\n-T, --trace [enable=]PATTERN[,file=FILE][,events=FILE] logs what is done to files: "
+    printf("\n\n-T, --trace [enable=]PATTERN[,file=FILE][,events=FILE] logs what is done to files: "
            "'block'.");
     printf("\nSizes take k, M, G, T, P and E (powers of 1024).\n");
 }
@@ -81,7 +81,7 @@ static int run_program(int argc, char **argv)
         return 0;
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
-        printf("%s version %s\n", report_program(), VMRUN_VERSION);
+        img_print_version();
         return 0;
     }
     return run_command(argc - 1, argv + 1);

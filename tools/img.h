@@ -22,6 +22,9 @@ extern const Command command_amend, command_bench, command_bitmap, command_check
 
 /* What main() does: names the program, calls run() with the lock, returns the exit code. */
 int img_main(const char *program, int (*run)(int argc, char **argv), int argc, char **argv);
+/* --version; scripts that call a link named as QEMU's program look for a QEMU that has what they
+ * use. */
+void img_print_version(void);
 /* The scheduler of the main loop, whose lock is held throughout. */
 CoSched *img_sched(void);
 /* Starts `count` coroutines, worker(opaque) each, and waits until all have ended. */

@@ -298,7 +298,7 @@ static int run_program(int argc, char **argv)
     int c;
     while ((c = img_getopt(&self, argc, argv, ":c:f:rsnt:mCki:d:T:UVh", long_options)) != -1) {
         if (c == 'V') {
-            printf("%s version %s\n", report_program(), VMRUN_VERSION);
+            img_print_version();
             return 0;
         }
         if (!take_option(&io, c, optarg, commands))

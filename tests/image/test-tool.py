@@ -2,6 +2,7 @@
 """vmrun-img's command line: what it says and how it ends; image locks."""
 import json
 import os
+import re
 import subprocess
 
 from tap import IMG, WORK, expect, img, main, peer, run
@@ -34,6 +35,11 @@ def own_name():
     os.symlink(IMG, "qemu-img")
     out = run("./qemu-img", "info", "none", code=1)
     expect(out.startswith("qemu-img: "), out)
+    # What scripts look for, and how: a version of QEMU that has what they use, a line of formats.
+    version = re.match(r"qemu-img version (\d+)\.(\d+)\.\d+ \(vmrun ", run("./qemu-img", "--version"))
+    expect(version and (int(version[1]), int(version[2])) >= (2, 10), str(version))
+    line = re.search(r"^Supported formats: (.*)$", run("./qemu-img", "--help"), re.M)
+    expect(line and {"raw", "qcow2", "vmdk"} <= set(line[1].split()), str(line))
 
 
 def create():
@@ -70,13 +76,27 @@ def create():
             out = says("without backing format", *argv)
             expect("-F" in out, out)
             expect(not os.path.exists("e"), f"{argv} left a file")
+    for argv in (["create", "-f", "qcow2", "-u", "-b", "a", "-F", "foo", "e", "1M"],
+                 ["create", "-f", "qcow2", "-b", "a", "-F", "foo", "e"],
+                 ["convert", "-O", "qcow2", "-B", "a", "-F", "foo", "c", "e"]):
+        says("Parameter 'backing-fmt' does not accept value 'foo'", *argv)
+        expect(not os.path.exists("e"), f"{argv} left a file")
     before = open("c", "rb").read()
     for argv, words in ((["rebase", "-b", "d", "c"], "without backing format"),
                         (["rebase", "-u", "-b", "d", "c"], "without backing format"),
+                        (["rebase", "-b", "a", "-F", "foo", "c"], "Invalid format name: 'foo'"),
+                        (["rebase", "-u", "-b", "d", "-F", "foo", "c"], "Invalid format name: 'foo'"),
                         (["amend", "-o", "backing_file=d", "c"], "Cannot amend the backing file")):
         says(words, *argv)
         expect(open("c", "rb").read() == before, f"{argv} changed the image")
     says("cluster_size", "create", "-f", "qcow2", "-o", "help", code=0)
+    for options in ("cluster_size=4k,?", "?,cluster_size=4k", "size=1M,help,compat=1.1"):
+        for argv in (["create", "-f", "qcow2"], ["convert", "-O", "qcow2"], ["measure", "-O", "qcow2"],
+                     ["amend", "-f", "qcow2"]):
+            says("compat", *argv, "-o", options, "none", code=0)
+    says("3k,?", "create", "-f", "qcow2", "-o", "cluster_size=3k,,?", "e", "1M")
+    expect(not os.path.exists("none") and not os.path.exists("e"), "-o help made an image")
+    says("e: The image size must be specified only once", "create", "-o", "size=1M", "e", "2M")
     says("preallocation", "create", "-o", "?", code=0)
     expect(json.loads(img("info", "--output=json", "d"))["virtual-size"] == 3 * MIB, "-o size")
     for how in ("off", "falloc", "full"):
