@@ -136,10 +136,14 @@ static void replace_base(Blk *blk, BlkNode *overlay, BlkNode *node)
     blk_abandon(blk, old);
 }
 
-static int enlarge_base(void *opaque)
+static int prepare_base(void *opaque)
 {
     BaseCall *c = opaque;
-    return fit_base(c->overlay, c->overlay->backing, c->error) ? 0 : -EINVAL;
+    int ret = node_begin_commit(c->overlay, c->overlay->backing);
+    if (!ret)
+        return fit_base(c->overlay, c->overlay->backing, c->error) ? 0 : -EINVAL;
+    fail_errno(c->error, -ret, "cannot commit '%s'", c->overlay->name);
+    return ret;
 }
 
 static int flush_base(void *opaque)
@@ -200,7 +204,7 @@ static bool begin(BlkJob *job, Chunks *todo, GError **error)
         replace_base(blk, blk->root, call.node);
     }
     blk->dirty = todo;
-    return !blk_in_back(blk, enlarge_base, &call);
+    return !blk_in_back(blk, prepare_base, &call);
 }
 
 /* The base is for reading again; it stays writable if that fails: it serves as well, and the next

@@ -184,6 +184,11 @@ bool node_change_backing(BlkNode *node, const char *name, const char *format, GE
     return end(node, &track, node->fmt->change_backing(node, name, format, error));
 }
 
+int node_begin_commit(BlkNode *node, BlkNode *base)
+{
+    return node->fmt->begin_commit ? node->fmt->begin_commit(node, base) : 0;
+}
+
 bool node_make_empty(BlkNode *node, GError **error)
 {
     int ret = node->fmt->backing ? node_discard(node, 0, node->size, DISCARD_FULLY) : -ENOTSUP;

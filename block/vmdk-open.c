@@ -79,34 +79,59 @@ static bool read_descriptor(Vmdk *v, uint64_t at, uint64_t room, GError **error)
     return true;
 }
 
+/* Writes another ID behind key, which begins a line, if there is one and it has the room; *now gets
+ * it when it is in the file. */
+static int put_id(Vmdk *v, const char *key, uint32_t id, uint32_t *now)
+{
+    char digits[9], *at = v->descriptor;
+    while (at && strncmp(at, key, strlen(key)))
+        at = (at = strchr(at, '\n')) ? at + 1 : NULL;
+    if (!at)
+        return 0;
+    at += strlen(key);
+    size_t old = strspn(at, "0123456789abcdefABCDEF"), used = strlen(v->descriptor);
+    bool text = !v->descriptor_at;
+    if (old > 8 || used + 8 - old > v->descriptor_room + (text ? 8 : 0))
+        return 0;
+    memmove(at + 8, at + old, used - (size_t)(at + old - v->descriptor) + 1);
+    snprintf(digits, sizeof(digits), "%08x", id);
+    memcpy(at, digits, 8);
+    int ret = file_pwrite(v->base.file, v->descriptor_at, v->descriptor,
+                          text ? strlen(v->descriptor) : v->descriptor_room);
+    if (!ret)
+        *now = id;
+    return ret;
+}
+
 int vmdk_change_cid(Vmdk *v)
 {
-    char *line = v->descriptor;
     int ret = 0;
     if (v->cid_changed)
         return 0;
     co_mutex_lock(&v->cid_lock);
-    while (line && strncmp(line, "CID=", 4))
-        line = (line = strchr(line, '\n')) ? line + 1 : NULL;
-    if (line && !v->cid_changed) {
-        char digits[9];
+    if (!v->cid_changed) {
         uint32_t cid = g_random_int() & 0x7fffffff;
-        snprintf(digits, sizeof(digits), "%08x", cid == v->cid ? cid ^ 1 : cid);
-        size_t old = strspn(line + 4, "0123456789abcdefABCDEF"), used = strlen(v->descriptor);
-        bool text = !v->descriptor_at;
-        if (old <= 8 && used + 8 - old <= v->descriptor_room + (text ? 8 : 0)) {
-            memmove(line + 12, line + 4 + old, used - (size_t)(line + 4 + old - v->descriptor) + 1);
-            memcpy(line + 4, digits, 8);
-            uint64_t bytes = text ? strlen(v->descriptor) : v->descriptor_room;
-            ret = file_pwrite(v->base.file, v->descriptor_at, v->descriptor, bytes);
-            if (!ret)
-                v->cid = (uint32_t)strtoul(digits, NULL, 16);
-        }
+        ret = put_id(v, "CID=", cid == v->cid ? cid ^ 1 : cid, &v->cid);
     }
     if (!ret)
         v->cid_changed = true;
     co_mutex_unlock(&v->cid_lock);
     return ret;
+}
+
+/* A child that is not of the parent as it was stays a stranger. */
+int vmdk_begin_commit(BlkNode *node, BlkNode *base)
+{
+    Vmdk *v = vmdk(node), *parent = vmdk(base);
+    if (base->fmt != &vmdk_format)
+        return 0;
+    bool ours = v->parent_cid == parent->cid;
+    int ret = vmdk_change_cid(parent);
+    if (!ret && ours)
+        ret = put_id(v, "parentCID=", parent->cid, &v->parent_cid);
+    if (!ret)
+        ret = file_flush(base->file);
+    return ret ? ret : file_flush(node->file);
 }
 
 /* ---- Sparse extents ---- */

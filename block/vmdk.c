@@ -403,6 +403,7 @@ const BlkFormat vmdk_format = {
     .create = vmdk_create,
     .check = vmdk_check,
     .compact = vmdk_compact,
+    .begin_commit = vmdk_begin_commit,
     .detail = vmdk_detail,
     .other_file = vmdk_other_file,
     .sums_files = true,

@@ -78,6 +78,7 @@ void vmdk_close(BlkNode *node);
 int vmdk_probe(const uint8_t *head, size_t bytes);
 /* Gives the descriptor a new content ID, before the first change. (co) */
 int vmdk_change_cid(Vmdk *v);
+int vmdk_begin_commit(BlkNode *node, BlkNode *base);
 
 /* vmdk-check.c */
 int vmdk_check(BlkNode *node, unsigned fix, CheckResult *result, CheckReport *report, void *opaque);

@@ -99,6 +99,29 @@ static BlkNode *open_upper(const CommitArgs *args, const char *file, char **base
     return NULL;
 }
 
+static BlkNode *lowest(BlkNode *top)
+{
+    while (top->backing)
+        top = top->backing;
+    return top;
+}
+
+/* What lies over the base may have to be written even if it keeps all that it holds. */
+static bool open_child(BlkNode **top, GError **error)
+{
+    BlkNode **link = top, *child = lowest(*top);
+    if (!child->readonly || !child->fmt->begin_commit)
+        return true;
+    while (*link != child)
+        link = &(*link)->backing;
+    BlkNode *again = node_reopen(child, true, error);
+    if (!again)
+        return false;
+    *link = again;
+    node_abandon(child);
+    return true;
+}
+
 static bool fit(const BlkNode *top, BlkNode *base, GError **error)
 {
     return base->size >= top->size || node_resize(base, top->size, PREALLOC_OFF, error);
@@ -134,7 +157,9 @@ static int commit(const CommitArgs *args, BlkNode *top, const char *base_name, c
     BlkNode *base = node_open(img_sched(), base_name, format, &mode, &error);
     if (!base)
         return img_fail(error);
-    bool ok = copy_down(args, top, base, &error);
+    int ret = node_begin_commit(lowest(top), base);
+    bool ok = !ret || fail_errno(&error, -ret, "cannot commit to '%s'", base->name);
+    ok = ok && copy_down(args, top, base, &error);
     int code = img_close(base, ok ? 0 : img_fail(error));
     if (code)
         return code;
@@ -152,7 +177,8 @@ static int commit_file(CommitArgs *args, const char *file)
     BlkNode *top = open_upper(args, file, &base, &format, &error);
     if (!top)
         return img_fail(error);
-    return img_close(top, commit(args, top, base, format));
+    bool ok = open_child(&top, &error);
+    return img_close(top, ok ? commit(args, top, base, format) : img_fail(error));
 }
 
 static bool take_option(CommitArgs *args, int c, const char *value)

@@ -197,6 +197,7 @@ struct BlkFormat {
     /* While node->recording: a request is about to change what the guest sees in a range. */
     void (*touched)(BlkNode *node, uint64_t offset, uint64_t bytes);
     bool (*compact)(BlkNode *node, const NodeProgress *progress, GError **error);
+    int (*begin_commit)(BlkNode *node, BlkNode *base);
     /* No node is needed: spec is as for create(), source may be NULL. */
     bool (*measure)(const CreateSpec *spec, BlkNode *source, Measure *result, GError **error);
     /* The image's files besides node->file: number n, NULL past the end.  Optional. */
@@ -363,6 +364,10 @@ bool node_vmstate_drop(BlkNode *node, GError **error);
 /* Writes another backing file's name (NULL or "": none) and format into the image;
  * node->backing stays open as it is.  What the guest sees is the caller's business: rebase. */
 bool node_change_backing(BlkNode *node, const char *name, const char *format, GError **error);
+/* A commit is about to write to base, over which node lies: node is told, so that it does not take
+ * base for one that somebody else changed.  Both are writable; only formats that have begin_commit
+ * need that of node. (co) */
+int node_begin_commit(BlkNode *node, BlkNode *base);
 /* Forgets all that the image holds itself, so that the backing file shows through: commit. */
 bool node_make_empty(BlkNode *node, GError **error);
 /* Changes creation options, node->fmt->amend_options; force: even if something is lost by it. */

@@ -240,6 +240,30 @@ def vmdk_parent():
         peer("convert", "-O", "raw", "top.vmdk", "o.raw", code=1)
 
 
+def vmdk_chain(options):
+    for name, parent in (("base.vmdk", None), ("mid.vmdk", "base.vmdk"), ("top.vmdk", "mid.vmdk")):
+        below = ["-b", parent, "-F", "vmdk"] if parent else []
+        img("create", "-q", "-f", "vmdk", *options_of(options), *below, name,
+            *([] if parent else [4 * MIB]))
+        run(WORK, *([] if parent else ["-b"]), name, "vmdk", "r.raw", 7 + len(below), 40)
+
+
+def vmdk_commit():
+    """A child stays one when it is committed to its parent, but not when others write that."""
+    for options in (None, "subformat=twoGbMaxExtentSparse"):
+        for flags, base in (([], "mid.vmdk"), (["-d"], "mid.vmdk"), (["-b", "base.vmdk"], "base.vmdk")):
+            vmdk_chain(options)
+            expect("committed" in img("commit", *flags, "top.vmdk"), "commit")
+            img("convert", "-O", "raw", "mid.vmdk", "o.raw")
+            for name in ("top.vmdk", base):
+                img("compare", name, "r.raw")
+                peer_compare(name, "vmdk", "r.raw")
+    run(WORK, "-b", "mid.vmdk", "vmdk", "b.raw", 10, 3)
+    img("commit", "-q", "-d", "top.vmdk")
+    out = img("convert", "-O", "raw", "top.vmdk", "o.raw", code=1)
+    expect("was changed since" in out, out)
+
+
 def vmdk_elsewhere():
     """An image that nobody called VMDK does not reach into other folders."""
     os.mkdir("d")
@@ -393,6 +417,7 @@ def tests():
     yield "vpc/differencing", vpc_differencing, False
     yield "vpc/attack", vpc_attack, False
     yield "vmdk/parent", vmdk_parent, True
+    yield "vmdk/commit", vmdk_commit, True
     yield "vmdk/elsewhere", vmdk_elsewhere, False
 
 

@@ -392,7 +392,7 @@ static void test_commit(gconstpointer data)
 {
     const char *format = data;
     GError *error = NULL;
-    make("base", "qcow2", NULL);
+    make("base", strcmp(format, "vmdk") ? "qcow2" : format, NULL);
     Blk *blk = open_drive("@base");
     put(blk, 0, 1, 200 * 512);
     g_assert_false(blk_commit(blk, &error));
@@ -416,6 +416,7 @@ static void test_commit(gconstpointer data)
     blk = open_drive("@top");
     expect_at(blk, 0, 4, 512);
     expect_at(blk, 100 * 512, 2, 300 * 512);
+    expect_at(blk, 600 * 512, 0, 512); /* of neither */
     blk_close(blk);
 }
 
@@ -592,6 +593,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/snapshot", test_snapshot);
     g_test_add_data_func("/block/commit/qcow2", "qcow2", test_commit);
     g_test_add_data_func("/block/commit/qcow", "qcow", test_commit);
+    g_test_add_data_func("/block/commit/vmdk", "vmdk", test_commit);
     g_test_add_func("/block/commit/refused", test_commit_refused);
     g_test_add_func("/block/media", test_media);
     g_test_add_func("/block/thread", test_thread);
