@@ -269,6 +269,28 @@ void cipher_run(const Cipher *c, bool encrypt, uint64_t sector, void *data, size
     }
 }
 
+bool cipher_unpad_cbc(const uint8_t *key, const uint8_t *vector, uint8_t *data, size_t *bytes,
+                      GError **error)
+{
+    uint8_t iv[BLOCK];
+    if (!*bytes || *bytes % BLOCK)
+        return fail(error, "what is encrypted are whole blocks of %u bytes", BLOCK);
+    Cipher *c = cipher_new(CIPHER_CBC, CIPHER_IV_PLAIN64, NULL, key, CIPHER_KEY_MAX, error);
+    if (!c)
+        return false;
+    memcpy(iv, vector, BLOCK);
+    nettle_lib.cbc_decrypt(&c->data.decrypt_key, c->data.decrypt, BLOCK, iv, *bytes, data, data);
+    cipher_free(c);
+    uint8_t padding = data[*bytes - 1];
+    bool ok = padding && padding <= BLOCK;
+    for (size_t i = 1; ok && i <= padding; i++)
+        ok = data[*bytes - i] == padding;
+    if (!ok)
+        return fail(error, "its padding is wrong, and so the key, the IV or the data");
+    *bytes -= padding;
+    return true;
+}
+
 /* ---- Helpers ---- */
 
 bool random_bytes(void *data, size_t bytes, GError **error)

@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CIPHER_SECTOR 512u
+#define CIPHER_SECTOR  512u
+#define CIPHER_BLOCK   16u
+#define CIPHER_KEY_MAX 32u
 
 /* Loads nettle, if it is not yet: before hash_bytes(), hash_run(), hash_pbkdf2() and
  * hash_iterations() are called.  cipher_new() does it by itself. */
@@ -48,6 +50,11 @@ Cipher *cipher_new(CipherMode mode, CipherIv iv, const Hash *hash, const uint8_t
 void cipher_free(Cipher *cipher);
 /* bytes: a multiple of CIPHER_SECTOR; data is changed in place. */
 void cipher_run(const Cipher *cipher, bool encrypt, uint64_t sector, void *data, size_t bytes);
+
+/* Decrypts a text of whole blocks in place with AES-256-CBC and takes off its padding (RFC 5652,
+ * 6.3).  False: it has none, the key is wrong. */
+bool cipher_unpad_cbc(const uint8_t *key, const uint8_t *vector, uint8_t *data, size_t *bytes,
+                      GError **error);
 
 /* From the kernel's generator. */
 bool random_bytes(void *data, size_t bytes, GError **error);

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/json-name.h"
 #include "formats.h"
-#include "json-name.h"
 #include "nbd.h"
 #include "util/error.h"
 

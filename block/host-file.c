@@ -574,8 +574,9 @@ BlkFile *host_file_open(CoSched *sched, const char *name, HostFileMode mode, GEr
     h->no_flush = mode.no_flush;
     h->share_rw = mode.share_rw;
     h->patient = mode.patient && !mode.direct;
-    bool ok = host_file_inspect(h, mode.direct, error) &&
-              (mode.share || image_lock(fd, path, mode.writable, mode.share_rw, error));
+    bool ok =
+        host_file_inspect(h, mode.direct, error) &&
+        (mode.share || mode.no_lock || image_lock(fd, path, mode.writable, mode.share_rw, error));
     if (ok && mode.native) {
         h->aio = aio_new(sched, mode.native_asked ? error : NULL);
         ok = h->aio || !mode.native_asked;

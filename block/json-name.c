@@ -4,7 +4,7 @@
  * writes them into overlays where a plain name says too little (docs/interop: "json:" pseudo
  * protocol; RFC 8259).  They come out of images: nothing in them is to be trusted.
  */
-#include "json-name.h"
+#include "block/json-name.h"
 
 #include <string.h>
 
@@ -49,8 +49,7 @@ static char *nbd_name(Options *j, const char *prefix, GError **error)
                        name, NULL);
 }
 
-/* The file, by members with the prefix. */
-static char *file_name(Options *j, const char *prefix, GError **error)
+char *json_name_file(Options *j, const char *prefix, GError **error)
 {
     g_autofree char *driver = take_member(j, prefix, "driver");
     if (!g_strcmp0(driver, "nbd"))
@@ -74,7 +73,7 @@ static bool interpret(Options *j, JsonName *n, GError **error)
     if (is_format)
         n->format = take_member(j, "", "driver");
     bool nested = is_format || options_has(j, "file.driver") || options_has(j, "file.filename");
-    n->file = file_name(j, nested ? "file." : "", error);
+    n->file = json_name_file(j, nested ? "file." : "", error);
     if (!n->file || !take_number(j, "offset", &n->offset, error) ||
         !take_number(j, "size", &n->size, error))
         return false;

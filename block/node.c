@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "block/blkdebug.h"
+#include "block/json-name.h"
 #include "formats.h"
-#include "json-name.h"
 #include "nbd.h"
 #include "util/bytes.h"
 #include "util/error.h"
@@ -114,7 +114,7 @@ static bool check_name(const char *name, GError **error)
 static bool open_backing(BlkNode *node, const Above *above, GError **error)
 {
     NodeMode mode = {.file = node->mode.file, .key_secret = node->mode.backing_key_secret};
-    mode.file.writable = false;
+    mode.file.writable = mode.file.no_lock = false;
     const char *name = node->mode.backing ? node->mode.backing : node->backing_name;
     const char *format =
         node->mode.backing_format ? node->mode.backing_format : node->backing_format;

@@ -59,6 +59,26 @@ static bool decode(Secret *s, const char *id, GError **error)
     return ok || fail(error, "secret '%s' is no base64 text", id);
 }
 
+/* What another secret, of 32 bytes, encrypted with AES-256-CBC: iv is base64 text. */
+static bool decrypt(Secret *s, const Options *options, const char *id, GError **error)
+{
+    const char *iv = options_get(options, "iv"), *keyid = options_get(options, "keyid");
+    size_t key_bytes;
+    const void *key = secret_find(keyid, &key_bytes, error);
+    if (!key)
+        return fail_prefix(error, "keyid of secret '%s'", id);
+    if (!iv)
+        return fail(error, "secret '%s': IV is required to decrypt it (iv=)", id);
+    Secret vector = {g_strdup(iv), strlen(iv)};
+    bool ok = decode(&vector, id, error);
+    if (ok && (vector.bytes != CIPHER_BLOCK || key_bytes != CIPHER_KEY_MAX))
+        ok = fail(error, "secret '%s': an IV has %u bytes and a key %u, not %zu and %zu", id,
+                  CIPHER_BLOCK, CIPHER_KEY_MAX, vector.bytes, key_bytes);
+    ok = ok && cipher_unpad_cbc(key, vector.data, s->data, &s->bytes, error);
+    g_free(vector.data);
+    return ok || fail_prefix(error, "secret '%s'", id);
+}
+
 static Secret *make(const Options *options, const char *id, GError **error)
 {
     static const char *const formats[] = {"raw", "base64", NULL};
@@ -76,6 +96,8 @@ static Secret *make(const Options *options, const char *id, GError **error)
     }
     if (ok && format)
         ok = decode(s, id, error);
+    if (ok && options_has(options, "keyid"))
+        ok = decrypt(s, options, id, error);
     if (ok)
         return s;
     secret_free(s);
@@ -97,17 +119,34 @@ bool secret_add_options(const Options *options, GError **error)
     return s != NULL;
 }
 
+static bool check_keys(const Options *options, GError **error)
+{
+    static const char *const keys[] = {"qom-type", "id",    "data", "file",
+                                       "format",   "keyid", "iv",   NULL};
+    const char *key, *value;
+    for (unsigned i = 0; options_nth(options, i, &key, &value); i++)
+        if (!g_strv_contains(keys, key))
+            return fail(error, "%s: a secret has no key '%s'", options_where(options), key);
+    return true;
+}
+
 bool secret_add(const char *where, const char *text, GError **error)
 {
-    static const char *const keys[] = {"qom-type", "id", "data", "file", "format", NULL};
-    g_autoptr(Options) options = options_parse(where, text, "qom-type", keys, error);
+    g_autoptr(Options) options = *text == '{' ? options_parse_json(text, error)
+                                              : options_parse(where, text, "qom-type", NULL, error);
     if (!options)
         return false;
     const char *type = options_get(options, "qom-type");
+    if (type && g_str_has_prefix(type, "tls-creds-"))
+        return fail(error,
+                    "%s: objects of type '%s' are not supported; name an NBD disk over TLS "
+                    "nbds://HOST/NAME?tls-certificates=DIR",
+                    where, type);
     if (!type || strcmp(type, "secret"))
         return fail(error, "%s: objects of type '%s' are unknown; there is 'secret'", where,
                     type ? type : "");
-    return secret_add_options(options, error) || fail_prefix(error, "%s", where);
+    return (check_keys(options, error) && secret_add_options(options, error)) ||
+           fail_prefix(error, "%s", where);
 }
 
 const void *secret_find(const char *id, size_t *bytes, GError **error)

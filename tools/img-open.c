@@ -6,7 +6,7 @@
 
 #include "block/blkdebug.h"
 #include "block/secret.h"
-#include "img.h"
+#include "img-parts.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -95,124 +95,6 @@ bool img_parse_snapshot(const char *text, ImgOpen *how)
 
 /* ---- Names ---- */
 
-/* The parts of a name that is a list of options. */
-typedef struct Parts {
-    ImgOpen how;
-    const char *driver, *file_driver, *file;
-    const char *config; /* of blkdebug */
-    GPtrArray *rules;   /* of blkdebug: Options, whose name is the kind, a dot and a number */
-} Parts;
-
-static bool take_flag(const char *key, const char *value, bool *flag, GError **error)
-{
-    return parse_bool(value, flag) || fail(error, "%s=%s: must be on or off", key, value);
-}
-
-static bool take_bytes(const char *key, const char *value, uint64_t *bytes, GError **error)
-{
-    return parse_size(value, 1, bytes) || fail(error, "%s=%s: is no size", key, value);
-}
-
-static bool take_discard(const char *value, NodeMode *mode, GError **error)
-{
-    mode->discard = !strcmp(value, "unmap") || !strcmp(value, "on");
-    if (mode->discard || !strcmp(value, "ignore") || !strcmp(value, "off"))
-        return true;
-    return fail(error, "discard=%s: must be unmap or ignore", value);
-}
-
-/* "inject-error.0.event": one key of a rule. */
-static bool take_rule(Parts *p, const char *key, const char *value, GError **error)
-{
-    const char *number = strchr(key, '.') + 1, *last = strchr(number, '.');
-    if (!last || !last[1])
-        return fail(error, "file.%s: the form is file.inject-error.NUMBER.KEY", key);
-    g_autofree char *where = g_strndup(key, (gsize)(last - key));
-    Options *rule = NULL;
-    for (unsigned i = 0; i < p->rules->len && !rule; i++)
-        if (!strcmp(options_where(p->rules->pdata[i]), where))
-            rule = p->rules->pdata[i];
-    if (!rule) {
-        rule = options_new(where);
-        g_ptr_array_add(p->rules, rule);
-    }
-    options_set(rule, last + 1, value);
-    return true;
-}
-
-/* One pair; `file.` before a key of the file's own is left out. */
-static bool take_pair(Parts *p, const char *key, const char *value, GError **error)
-{
-    NodeMode *mode = &p->how.mode;
-    bool of_file = g_str_has_prefix(key, "file.");
-    const char *own = of_file ? key + 5 : key;
-    bool flag;
-    if (!strcmp(key, "driver"))
-        p->driver = value;
-    else if (!strcmp(key, "file.driver"))
-        p->file_driver = value;
-    else if (!strcmp(own, "filename") || !strcmp(key, "file.image.filename") ||
-             !strcmp(key, "file.image"))
-        p->file = value;
-    else if (!strcmp(key, "file.config"))
-        p->config = value;
-    else if (g_str_has_prefix(key, "file.inject-error.") ||
-             g_str_has_prefix(key, "file.set-state."))
-        return take_rule(p, own, value, error);
-    else if (!strcmp(key, "file.image.driver"))
-        return !strcmp(value, "file") || fail(error, "%s=%s: there is 'file'", key, value);
-    else if (!strcmp(own, "cache.direct"))
-        return take_flag(key, value, &mode->file.direct, error);
-    else if (!strcmp(own, "cache.no-flush"))
-        return take_flag(key, value, &mode->file.no_flush, error);
-    else if (!strcmp(own, "discard"))
-        return take_discard(value, mode, error);
-    else if (!strcmp(own, "force-share"))
-        return take_flag(key, value, &mode->file.share, error);
-    else if (!strcmp(own, "read-only"))
-        return take_flag(key, value, &flag, error) &&
-               (!flag || !mode->file.writable ||
-                fail(error, "read-only=on: the command is going to write the image"));
-    else if (!strcmp(key, "backing.file.filename") || !strcmp(key, "backing"))
-        mode->backing = value;
-    else if (!strcmp(key, "data-file.filename"))
-        mode->data_name = value;
-    else if (!strcmp(key, "key-secret") || !strcmp(key, "encrypt.key-secret"))
-        mode->key_secret = value;
-    else if (!strcmp(key, "backing.key-secret") || !strcmp(key, "backing.encrypt.key-secret"))
-        mode->backing_key_secret = value;
-    else if (!strcmp(key, "offset"))
-        return take_bytes(key, value, &mode->raw_offset, error);
-    else if (!strcmp(key, "size"))
-        return take_bytes(key, value, &mode->raw_size, error);
-    else if (!strcmp(key, "backing.driver"))
-        mode->backing_format = value;
-    else if ((strcmp(key, "backing.file.driver") && strcmp(key, "data-file.driver")) ||
-             strcmp(value, "file"))
-        return fail(error, "'%s' is unknown or not supported", key);
-    return true;
-}
-
-/* The driver of a file system or device is raw to us: the bytes as they are. */
-static bool settle_driver(Parts *p, GError **error)
-{
-    static const char *const plain[] = {"file", "host_device", NULL};
-    if (!p->file)
-        return fail(error, "the image's file name (file.filename) is missing");
-    bool debug = p->file_driver && !strcmp(p->file_driver, "blkdebug");
-    if (!debug && (p->config || p->rules->len))
-        return fail(error, "file.config, file.inject-error and file.set-state are blkdebug's: "
-                           "file.driver=blkdebug is missing");
-    if (p->file_driver && !debug && !g_strv_contains(plain, p->file_driver))
-        return fail(error,
-                    "file.driver=%s: there are 'file', 'host_device' and "
-                    "'blkdebug'",
-                    p->file_driver);
-    if (p->driver)
-        p->how.format = g_strv_contains(plain, p->driver) ? "raw" : p->driver;
-    return true;
-}
-
 /* Opens the image to see which snapshot fits both ID and name. */
 static const char *find_snapshot(const ImgOpen *how, const char *name, GError **error)
 {
@@ -260,20 +142,26 @@ static void free_rule(void *rule)
     options_free(rule);
 }
 
+static BlkNode *open_parts(const Parts *p, GError **error)
+{
+    bool debug = p->file_driver && !strcmp(p->file_driver, "blkdebug");
+    BlkNode *node = debug ? open_debugged(p, error)
+                          : node_open(img_sched(), p->file, p->how.format, &p->how.mode, error);
+    if (!node || parts_check_encryption(p, node, error))
+        return node;
+    node_abandon(node);
+    return NULL;
+}
+
 static BlkNode *open_options(const ImgOpen *how, const char *name, GError **error)
 {
-    const char *key, *value;
     g_autoptr(Options) options = img_name_options(name, how->image_opts, error);
     g_autoptr(GPtrArray) rules = g_ptr_array_new_with_free_func(free_rule);
     Parts p = {.how = *how, .rules = rules};
-    bool ok = options;
-    for (unsigned i = 0; ok && options_nth(options, i, &key, &value); i++)
-        ok = take_pair(&p, key, value, error);
-    if (!ok || !settle_driver(&p, error))
-        return NULL;
-    if (p.file_driver && !strcmp(p.file_driver, "blkdebug"))
-        return open_debugged(&p, error);
-    return node_open(img_sched(), p.file, p.how.format, &p.how.mode, error);
+    bool ok = options && parts_read(&p, options, error);
+    BlkNode *node = ok ? open_parts(&p, error) : NULL;
+    parts_clear(&p);
+    return node;
 }
 
 static BlkNode *open_named(const ImgOpen *how, const char *name, GError **error)

@@ -171,6 +171,7 @@ typedef struct HostFileMode {
     bool native_asked; /* by the person: an error if the host has it not, else the thread pool */
     bool patient;  /* small buffered writes need not be handed to a thread: nothing else waits */
     bool share_rw; /* others may write it at the same time */
+    bool no_lock;  /* the same for this file alone, not for those below: locking=off */
     bool share;    /* take no locks, whoever writes it: info -U */
 } HostFileMode;
 

@@ -10,8 +10,9 @@
 
 #define SECRET_MAX_BYTES (8u << 20)
 
-/* Takes -object's text: "secret,id=sec0,data=letmein", "...,file=key.txt,format=base64".  An error
- * tells what is wrong with it. */
+/* Takes -object's text: "secret,id=sec0,data=letmein", "...,file=key.txt,format=base64",
+ * or {"qom-type":"secret",...}.  keyid=ID,iv=TEXT: what it holds is encrypted with that secret.  An
+ * error tells what is wrong with it. */
 bool secret_add(const char *where, const char *text, GError **error);
 /* The same from options that are known to be a secret's. */
 bool secret_add_options(const Options *options, GError **error);

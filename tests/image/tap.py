@@ -17,6 +17,10 @@ class Failed(Exception):
     pass
 
 
+class Skipped(Exception):
+    """A test that cannot try anything here; the text tells why."""
+
+
 def run(*argv, code=0, timeout=120, stdin=None, env=None):
     """Runs a program; its output (both streams). code: the exit code wanted, or a set, or None."""
     argv = [str(a) for a in argv]
@@ -82,6 +86,8 @@ def main(tests):
         try:
             fn()
             print(f"ok {number} {name}")
+        except Skipped as e:
+            print(f"ok {number} {name} # SKIP {e}")
         except Exception as e:  # pylint: disable=broad-except
             failures += 1
             print(f"not ok {number} {name}")

@@ -106,7 +106,24 @@ def reading():
         run("cmp", "raw", "out")
         out = img("info", "--backing-chain", "top")
         expect(out.count("image: ") == peer("info", "--backing-chain", "top").count("image: ") == 2, out)
+        path = os.path.abspath("sock")
+        img("create", "-q", "-f", "qcow2", "-u", "-b", "none", "-F", "raw", "lost", 6 * MIB)
+        for options in (f"driver=nbd,server.type=unix,server.path={path}",
+                        f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={path}",
+                        f"file.driver=nbd,file.path={path}",
+                        "driver=qcow2,file.filename=lost,backing.driver=raw,backing.file.driver=nbd,"
+                        f"backing.file.server.type=unix,backing.file.server.path={path}"):
+            # The peer takes a server below an image only if the image names no backing file.
+            for program in ("qemu-img", IMG) if "backing" not in options else (IMG,):
+                run(program, "convert", "--image-opts", options, "-O", "raw", "out")
+                run("cmp", "raw", "out")
+        for name in (f'json:{{"driver":"nbd","server":{{"type":"unix","path":"{path}"}}}}',
+                     f'json:{{"driver":"raw","file":{{"driver":"nbd","path":"{path}"}}}}'):
+            img("convert", name, "-O", "raw", "out")
+            run("cmp", "raw", "out")
     with Server("raw", "-f", "raw", "-x", "a disk/1"):
+        img("convert", "--image-opts", f"driver=nbd,path={path},export=a disk/1", "-O", "raw", "out")
+        run("cmp", "raw", "out")
         img("convert", "-f", "raw", "-O", "raw", names("a disk/1")[0], "out")
         run("cmp", "raw", "out")
         expect("cannot connect" in img("info", names("other")[0], code=1), "an export that is not there")
@@ -156,7 +173,9 @@ def tcp():
                     break
             expect(time.monotonic() < end, "qemu-nbd does not start")
             time.sleep(0.02)
-        for name in (f"nbd:127.0.0.1:{port}", f"nbd://127.0.0.1:{port}/"):
+        for name in (f"nbd:127.0.0.1:{port}", f"nbd://127.0.0.1:{port}/",
+                     f'json:{{"driver":"nbd","server":{{"type":"inet","host":"127.0.0.1","port":"{port}"}}}}',
+                     f'json:{{"file":{{"driver":"nbd","host":"127.0.0.1","port":"{port}"}}}}'):
             img("convert", "-f", "raw", "-O", "raw", name, "out")
             run("cmp", "raw", "out")
     finally:

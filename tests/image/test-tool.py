@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from tap import IMG, WORK, expect, img, main, peer, run
+from tap import IMG, WORK, Skipped, expect, img, main, peer, run
 
 MIB = 1 << 20
 
@@ -171,8 +171,7 @@ def no_space():
     os.mkdir("small")
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", "small"],
                       capture_output=True, check=False).returncode:
-        print("# cannot mount a small file system: not tried")
-        return
+        raise Skipped("cannot mount a small file system")
     try:
         open("a", "wb").write(os.urandom(5 * MIB))
         says("No space left", "convert", "-O", "qcow2", "a", "small/b")

@@ -3,9 +3,7 @@
 #ifndef VMRUN_BLOCK_JSON_NAME_H
 #define VMRUN_BLOCK_JSON_NAME_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "util/options.h"
 
 #define JSON_PREFIX "json:"
 
@@ -19,6 +17,8 @@ typedef struct JsonName {
 bool json_name_is(const char *name);
 /* Reads it; false with an error that says what of it is wrong. */
 bool json_name_parse(const char *name, JsonName *result, GError **error);
+/* The file that members with a prefix ("file.") describe, which then are served; g_free() it. */
+char *json_name_file(Options *members, const char *prefix, GError **error);
 void json_name_clear(JsonName *name);
 /* The name of a part of a raw file, size 0: to its end; g_free() it. */
 char *json_name_of_part(const char *path, uint64_t offset, uint64_t size);
