@@ -281,9 +281,10 @@ static bool load_cpu(Vcpu *cpu, const VcpuRecord *record, GError **error)
     return true;
 }
 
+/* Where the engine does not look at Machine.smm, the mode sees the system's memory. */
 static bool check_cpu(const Machine *machine, const VcpuRecord *record, GError **error)
 {
-    return !record->state.smm || machine->smm ||
+    return !record->state.smm || machine->smm || !machine->hooks.has_smm ||
            fail(error, "a CPU is in system management mode, which this machine does not have: it "
                        "needs -machine smm=on");
 }
@@ -350,7 +351,8 @@ bool snapshot_load(Machine *machine, const uint8_t *data, uint64_t length, GErro
     if (engine->set_clock && record.has_clock)
         engine->set_clock(machine, record.clock_ns);
     Reader cpus = reader;
-    if (!read_cpus(&reader, machine, record.cpus, false, error) || !read_ram(&reader, runs, error) ||
+    if (!read_cpus(&reader, machine, record.cpus, false, error) ||
+        !read_ram(&reader, runs, error) ||
         !machine_load_devices(machine, reader.at, (size_t)(reader.end - reader.at), error))
         return false;
     machine_set_a20(machine, record.a20);

@@ -186,8 +186,8 @@ const Op *op_rsm(Cpu *cpu, const Op *op)
     SaveMap map;
     if (!cpu->smm)
         cpu_fault(cpu, op, EXC_UD);
-    if (as_read(cpu_memory(cpu), cpu->smbase + SMI_ENTRY + MAP_START, map.bytes, sizeof(map.bytes)) !=
-            MEM_OK ||
+    if (as_read(cpu_memory(cpu), cpu->smbase + SMI_ENTRY + MAP_START, map.bytes,
+                sizeof(map.bytes)) != MEM_OK ||
         !restorable(cpu, &map))
         cpu_shutdown(cpu, op);
     restore_registers(cpu, &map);

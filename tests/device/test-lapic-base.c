@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The userspace local APIC: what CPUID promises of it, and IA32_APIC_BASE moving its page (Intel
- * SDM vol. 3, 11.4.4 and 11.4.5). */
+/* The userspace local APIC: what CPUID promises of it, IA32_APIC_BASE moving its page (Intel SDM
+ * vol. 3, 11.4.4 and 11.4.5), and deadlines that are missed or moved (11.5.4.1). */
 #include "accel/test.h"
 #include "hw/intc/lapic.h"
+#include "util/timer.h"
 
 #define CPUS 3
 
-enum { ID = 0x20, VERSION = 0x30, LDR = 0xd0, SVR = 0xf0, LVT_TIMER = 0x320 };
-enum { DEADLINE = 2 << 17, MSR_BASE = 0x1b, MSR_DEADLINE = 0x6e0, X2 = 0x800 };
+enum { ID = 0x20, VERSION = 0x30, EOI = 0xb0, LDR = 0xd0, SVR = 0xf0, LVT_TIMER = 0x320 };
+enum { MASKED = 1 << 16, DEADLINE = 2 << 17, MSR_BASE = 0x1b, MSR_DEADLINE = 0x6e0, X2 = 0x800 };
 
 typedef struct Fixture {
     Machine *m;
@@ -133,11 +134,73 @@ static void test_move(Fixture *f, gconstpointer data)
     g_assert_cmphex(get(f, ID), ==, 0);
 }
 
+/* Whether the first CPU was interrupted, with that vector; ends it. */
+static bool took(Fixture *f, int vector)
+{
+    if (!lapic_has_interrupt(f->apic[0]))
+        return false;
+    g_assert_cmpint(lapic_ack(f->apic[0]), ==, vector);
+    set(f, EOI, 0);
+    return true;
+}
+
+/* What passes while it is masked is over; what is still to come is not. */
+static void test_masked_deadline(Fixture *f, gconstpointer data)
+{
+    set(f, LVT_TIMER, DEADLINE | 0x42);
+    wrmsr(f, 0, MSR_DEADLINE, 5000);
+    set(f, LVT_TIMER, DEADLINE | MASKED | 0x42);
+    g_assert_cmpint(vclock_next_deadline(), ==, -1);
+    vclock_step(4000);
+    set(f, LVT_TIMER, DEADLINE | 0x42);
+    vclock_step(1000);
+    g_assert_true(took(f, 0x42));
+    for (unsigned reads = 0; reads < 2; reads++) {
+        wrmsr(f, 0, MSR_DEADLINE, 10000 * (reads + 1));
+        set(f, LVT_TIMER, DEADLINE | MASKED | 0x42);
+        vclock_step(9000);
+        if (reads)
+            g_assert_cmpuint(rdmsr(f, 0, MSR_DEADLINE), ==, 0);
+        set(f, LVT_TIMER, DEADLINE | 0x42);
+        vclock_step(0);
+        g_assert_false(took(f, 0x42));
+        g_assert_cmpuint(rdmsr(f, 0, MSR_DEADLINE), ==, 0);
+    }
+}
+
+static int64_t tsc_at_2ghz(Vcpu *cpu, uint64_t tsc)
+{
+    return (int64_t)(tsc / 2);
+}
+
+/* The same, after a guest has set its TSC forward by 10,000. */
+static int64_t tsc_set_forward(Vcpu *cpu, uint64_t tsc)
+{
+    return tsc < 10000 ? 0 : (int64_t)((tsc - 10000) / 2);
+}
+
+static void test_tsc_changed(Fixture *f, gconstpointer data)
+{
+    lapic_set_tsc(f->apic[0], tsc_at_2ghz);
+    set(f, LVT_TIMER, DEADLINE | 0x42);
+    wrmsr(f, 0, MSR_DEADLINE, 20000);
+    vclock_step(4000);
+    g_assert_false(took(f, 0x42));
+    lapic_set_tsc(f->apic[0], tsc_set_forward); /* 18,000 now */
+    lapic_tsc_changed(f->apic[0]);
+    vclock_step(999);
+    g_assert_false(took(f, 0x42));
+    vclock_step(1);
+    g_assert_true(took(f, 0x42));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, fn) g_test_add("/lapic-base/" name, Fixture, NULL, setup, fn, teardown)
     ADD("features", test_features);
     ADD("move", test_move);
+    ADD("masked-deadline", test_masked_deadline);
+    ADD("tsc-changed", test_tsc_changed);
     return g_test_run();
 }

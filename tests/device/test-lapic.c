@@ -500,12 +500,6 @@ static int64_t tsc_at_2ghz(Vcpu *cpu, uint64_t tsc)
     return (int64_t)(tsc / 2);
 }
 
-/* The same, after a guest has set its TSC forward by 10,000. */
-static int64_t tsc_set_forward(Vcpu *cpu, uint64_t tsc)
-{
-    return tsc < 10000 ? 0 : (int64_t)((tsc - 10000) / 2);
-}
-
 static void test_deadline_timer(Fixture *f, gconstpointer data)
 {
     uint64_t value;
@@ -535,49 +529,6 @@ static void test_deadline_timer(Fixture *f, gconstpointer data)
     lapic_msr_write(f->apic[0], MSR_DEADLINE, 1 << 20);
     set(f, LVT_TIMER, 0x42); /* leaving the mode disarms */
     g_assert_cmpint(vclock_next_deadline(), ==, -1);
-}
-
-/* What passes while it is masked is over; what is still to come is not. */
-static void test_masked_deadline(Fixture *f, gconstpointer data)
-{
-    uint64_t value;
-    set(f, LVT_TIMER, DEADLINE | 0x42);
-    lapic_msr_write(f->apic[0], MSR_DEADLINE, 5000);
-    set(f, LVT_TIMER, DEADLINE | MASKED | 0x42);
-    g_assert_cmpint(vclock_next_deadline(), ==, -1);
-    vclock_step(4000);
-    set(f, LVT_TIMER, DEADLINE | 0x42);
-    vclock_step(1000);
-    g_assert_cmphex(took(f, 0x42), ==, 1);
-    for (unsigned reads = 0; reads < 2; reads++) {
-        lapic_msr_write(f->apic[0], MSR_DEADLINE, 10000 * (reads + 1));
-        set(f, LVT_TIMER, DEADLINE | MASKED | 0x42);
-        vclock_step(9000);
-        if (reads) {
-            lapic_msr_read(f->apic[0], MSR_DEADLINE, &value);
-            g_assert_cmpuint(value, ==, 0);
-        }
-        set(f, LVT_TIMER, DEADLINE | 0x42);
-        vclock_step(0);
-        g_assert_cmphex(took(f, 0x42), ==, 0);
-        lapic_msr_read(f->apic[0], MSR_DEADLINE, &value);
-        g_assert_cmpuint(value, ==, 0);
-    }
-}
-
-static void test_tsc_changed(Fixture *f, gconstpointer data)
-{
-    lapic_set_tsc(f->apic[0], tsc_at_2ghz);
-    set(f, LVT_TIMER, DEADLINE | 0x42);
-    lapic_msr_write(f->apic[0], MSR_DEADLINE, 20000);
-    vclock_step(4000);
-    g_assert_cmphex(took(f, 0x42), ==, 0);
-    lapic_set_tsc(f->apic[0], tsc_set_forward); /* 18,000 now */
-    lapic_tsc_changed(f->apic[0]);
-    vclock_step(999);
-    g_assert_cmphex(took(f, 0x42), ==, 0);
-    vclock_step(1);
-    g_assert_cmphex(took(f, 0x42), ==, 1);
 }
 
 static bool wrmsr(Fixture *f, unsigned n, uint32_t index, uint64_t value)
@@ -804,8 +755,6 @@ int main(int argc, char **argv)
     ADD("timer/one-shot", NULL, test_one_shot);
     ADD("timer/periodic", NULL, test_periodic_timer);
     ADD("timer/deadline", NULL, test_deadline_timer);
-    ADD("timer/masked-deadline", NULL, test_masked_deadline);
-    ADD("timer/tsc-changed", NULL, test_tsc_changed);
     ADD("base", NULL, test_base);
     ADD("x2apic", NULL, test_x2apic);
     ADD("init", NULL, test_init);
