@@ -14,13 +14,15 @@ const Command command_amend = {
     .name = "amend",
     .synopsis = "[--object OBJECT] [--image-opts] [-p] [-q] [-f FORMAT] [-t CACHE] [--force] "
                 "-o OPTIONS FILE",
-    .help = "Changes what was said when an image was made.\n\n"
-            "  -o OPTIONS  key=value,...; '-o help' lists them for a format\n"
-            "  -f FORMAT   do not guess the format\n"
-            "  --force     even if something is lost by it\n"
-            "  -t CACHE    cache mode, as of -drive\n"
-            "  -p          show progress; also shown if it takes long, on a terminal\n"
-            "  -q          say nothing but errors\n",
+    .help =
+        "Changes what was said when an image was made.\n\n"
+        "  -o OPTIONS  key=value,...; '-o help' lists them for a format\n"
+        "  -f FORMAT   do not guess the format\n"
+        "  --force     even if something is lost by it\n"
+        "  -t CACHE    cache mode, as of -drive; it flushes what must be in order anyhow, so that\n"
+        "              writethrough is as writeback, and directsync as none\n"
+        "  -p          show progress; also shown if it takes long, on a terminal\n"
+        "  -q          say nothing but errors\n",
     .run = run_amend,
 };
 

@@ -21,7 +21,9 @@ const Command command_check = {
         "  -r leaks|all     mend lost space, or all that can be mended\n"
         "  -f FORMAT        do not guess the format\n"
         "  --output FORMAT  human (default) or json\n"
-        "  -T CACHE         cache mode, as of -drive\n"
+        "  -T CACHE         cache mode, as of -drive; it flushes what must be in order anyhow, so "
+        "that\n"
+        "                   writethrough is as writeback, and directsync as none\n"
         "  -U               look even if a program is writing it\n"
         "  -q               say nothing but errors\n",
     .run = run_check,

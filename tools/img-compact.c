@@ -23,7 +23,8 @@ const Command command_compact = {
         "  -z         also give up clusters that hold only zeros: qcow2; the others' are in any\n"
         "             case, if no backing file would show through\n"
         "  -f FORMAT  do not guess the format\n"
-        "  -t CACHE   cache mode, as of -drive\n"
+        "  -t CACHE   cache mode, as of -drive; it flushes what must be in order anyhow, so that\n"
+        "             writethrough is as writeback, and directsync as none\n"
         "  -p         show progress; also shown if it takes long, on a terminal\n"
         "  -q         say nothing but errors\n",
     .run = run_compact,

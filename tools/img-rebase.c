@@ -103,6 +103,8 @@ static int write_differences(Rebase *r, const Piece *p, const uint8_t *right, co
             ret = buffer_is_zero(right + at, n)
                       ? node_write_zeroes(r->node, p->offset + at, n, 0)
                       : node_write(r->node, p->offset + at, (IoBuf){&iov, 1, 0}, n);
+            if (!ret && r->open.writethrough)
+                ret = node_flush(r->node);
         }
         at += n;
     }

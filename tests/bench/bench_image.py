@@ -103,12 +103,12 @@ def converting():
 
 
 def sparse():
-    """100 GiB of which every 16th MiB has clusters: tables all over, no data."""
+    """100 GiB of which every 16th MiB has clusters of zeros, and 64 KiB of every 64 MiB are data."""
     call("qemu-img", "create", "-q", "-f", "qcow2", "big.qcow2", "100G")
-    lines = [f"write -q {i * 16}M 1M\n" for i in range(6400)]
-    p = subprocess.run(["qemu-io", "-t", "unsafe", "big.qcow2"], input="".join(lines).replace(
-        "write -q", "write -q -z -n"), stdout=subprocess.DEVNULL, check=True, text=True)
-    del p
+    lines = [f"write -q -z -n {i * 16}M 1M\n" for i in range(6400)]
+    lines += [f"write -q {i * 64 + 8}M 64k\n" for i in range(1600)]
+    subprocess.run(["qemu-io", "-t", "unsafe", "big.qcow2"], input="".join(lines),
+                   stdout=subprocess.DEVNULL, check=True, text=True)
     call("qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "full.qcow2",
          "100G")
     row("check 100G, sparse", "img", "check", "big.qcow2")

@@ -385,6 +385,18 @@ def json_names():
         expect(open("p.raw", "rb").read() == f.read()[65536:65536 + MIB], "not that part")
 
 
+def rebase_flushes():
+    """-t writethrough and directsync flush after each write, not only in the end."""
+    counts = {}
+    for cache in ("writeback", "none", "writethrough", "directsync"):
+        chain()
+        out = img("-T", "block", "rebase", "-t", cache, "-b", "", "top")
+        counts[cache] = len(re.findall(r"^.*\btop: flush", out, re.M))
+        equal("top", "right.raw")
+    for cache, other in (("writethrough", "writeback"), ("directsync", "none")):
+        expect(counts[cache] > counts[other] + 20, str(counts))
+
+
 def rebase():
     for program in (IMG, "qemu-img"):
         chain()
@@ -875,9 +887,9 @@ def bad_input():
 
 if __name__ == "__main__":
     main([(fn.__name__.replace("_", "-"), fn, peered) for fn, peered in (
-        (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True), (dd, True),
-        (amend, True), (measure, True), (bitmap, True), (convert, True), (salvage, False),
-        (compact, True), (compact_tables, True), (names, False), (progress, False),
-        (commit_closes_base, True), (locked_data_file, False), (own_backing, True),
+        (words, True), (resize, True), (snapshot, True), (commit, True), (rebase, True),
+        (rebase_flushes, True), (dd, True), (amend, True), (measure, True), (bitmap, True),
+        (convert, True), (salvage, False), (compact, True), (compact_tables, True), (names, False),
+        (progress, False), (commit_closes_base, True), (locked_data_file, False), (own_backing, True),
         (drive_backup, True), (json_names, True), (matrix, True), (incompressible, True),
         (bad_input, False))])
