@@ -293,7 +293,7 @@ static void test_map_device(void)
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-    return "race:read_part\nrace:write_part\nrace:cpu_load\nrace:cpu_store\n";
+    return "race:read_part\nrace:write_part\nrace:cpu_load\nrace:cpu_store\nrace:read_code\n";
 }
 
 typedef struct Second {
